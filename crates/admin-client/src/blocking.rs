@@ -1,0 +1,48 @@
+//! The transport for threads that may block.
+
+use crate::Error;
+use crate::call::{Call, Method};
+use crate::client::{CONNECT_TIMEOUT, check_base};
+
+/// The blocking transport.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    http: reqwest::blocking::Client,
+}
+
+impl Client {
+    /// A client of the admin API at a base URL such as `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// When the URL or the TLS set-up is no good.
+    pub fn new(base: &str) -> Result<Self, Error> {
+        let base = check_base(base)?;
+        let http = reqwest::blocking::Client::builder().connect_timeout(CONNECT_TIMEOUT).build()?;
+        Ok(Self { base, http })
+    }
+
+    /// Sends a call with a token.
+    ///
+    /// # Errors
+    /// When the admin API says no or does not answer in the call's time.
+    pub fn send<T>(&self, token: &str, call: Call<T>) -> Result<T, Error> {
+        let url = format!("{}{}", self.base, call.path);
+        let mut request = match call.method {
+            Method::Get => self.http.get(url),
+            Method::Post => self.http.post(url),
+            Method::Delete => self.http.delete(url),
+        };
+        request = request.query(&call.query).timeout(call.timeout);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let answer = request.bearer_auth(token).send()?;
+        let status = answer.status().as_u16();
+        let body = answer.bytes()?;
+        call.finish(status, &body)
+    }
+}
