@@ -1,8 +1,5 @@
 //! Rebuilds this crate when a file is added to what is compiled in; the derives see only edits.
 
-    reason = "a build script speaks to cargo this way"
-)]
-
 fn main() {
     println!("cargo::rerun-if-changed=assets");
     println!("cargo::rerun-if-changed=vendor");
