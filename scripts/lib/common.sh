@@ -126,7 +126,7 @@ process_has() {
   done
 }
 
-# spawn LOG COMMAND...: starts COMMAND detached from us and sets SPAWNED to its pid.
+# spawn LOG COMMAND...: starts COMMAND detached from us, its output appended to LOG, and sets SPAWNED to its pid.
 # Its own session, so that Ctrl-C in our terminal does not reach it; standard input empty; and none of our open files, for
 # who reads our output ($(...), a test's pipe) would wait for its end, and a lock of ours would be kept.
 spawn() {
@@ -138,7 +138,7 @@ spawn() {
       ((fd <= 2)) || { exec {fd}>&-; } 2>/dev/null || true
     done
     # Not a process group's leader, so setsid does not fork: the pid stays the same, down to COMMAND's own.
-    exec setsid nohup "$@" </dev/null >"$output" 2>&1
+    exec setsid nohup "$@" </dev/null >>"$output" 2>&1
   ) &
   # shellcheck disable=SC2034 # for the caller
   SPAWNED=$!
