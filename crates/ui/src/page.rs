@@ -1,6 +1,185 @@
-//! Rendering.
+//! The frame around every page: navigation, who is signed in, what is in trouble.
 
 use askama::Template;
+use sluice_model::access::{Actor, Role};
+use sluice_model::problem::Problem;
+use sluice_model::time::Timestamp;
+
+/// Whose console it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Governance.
+    Admin,
+    /// Consumption.
+    Consumer,
+}
+
+impl Service {
+    /// The name in the top bar and in titles.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Admin => "Sluice governance",
+            Self::Consumer => "Sluice consumers",
+        }
+    }
+
+    pub(crate) const fn part(self) -> &'static str {
+        match self {
+            Self::Admin => "governance",
+            Self::Consumer => "consumers",
+        }
+    }
+
+    const fn nav(self) -> &'static [NavItem] {
+        match self {
+            Self::Admin => &[
+                NavItem {
+                    href: "/ui/",
+                    icon: "home",
+                    word: "Overview",
+                },
+                NavItem {
+                    href: "/ui/requests",
+                    icon: "inbox",
+                    word: "Requests",
+                },
+                NavItem {
+                    href: "/ui/topics",
+                    icon: "list",
+                    word: "Topics",
+                },
+                NavItem {
+                    href: "/ui/subscriptions",
+                    icon: "link",
+                    word: "Subscriptions",
+                },
+                NavItem {
+                    href: "/ui/producers",
+                    icon: "send",
+                    word: "Producers",
+                },
+                NavItem {
+                    href: "/ui/audit",
+                    icon: "book",
+                    word: "Audit",
+                },
+            ],
+            Self::Consumer => &[
+                NavItem {
+                    href: "/ui/",
+                    icon: "list",
+                    word: "Catalogue",
+                },
+                NavItem {
+                    href: "/ui/live",
+                    icon: "send",
+                    word: "Live messages",
+                },
+                NavItem {
+                    href: "/ui/consumers",
+                    icon: "cog",
+                    word: "Consumers",
+                },
+            ],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NavItem {
+    pub(crate) href: &'static str,
+    pub(crate) icon: &'static str,
+    pub(crate) word: &'static str,
+}
+
+/// A dependency in trouble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which.
+    pub name: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Who looks at a page, when, and what they have to know.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// Whose console it is.
+    pub service: Service,
+    /// The account and its roles.
+    pub actor: Actor,
+    /// Dependencies in trouble.
+    pub troubles: Vec<Trouble>,
+    /// Requests that wait for a decision, for the navigation.
+    pub pending: i64,
+    /// The instant that the page shows.
+    pub now: Timestamp,
+    /// What the form before this page did; see [`notice`].
+    pub notice: Option<&'static str>,
+}
+
+impl Viewer {
+    /// Whether the viewer's roles include one.
+    pub fn may(&self, role: Role) -> bool {
+        self.actor.may(role)
+    }
+
+    pub(crate) fn roles(&self) -> String {
+        let roles: Vec<_> = self.actor.roles.iter().map(|role| role.as_str()).collect();
+        roles.join(", ")
+    }
+}
+
+/// The sentence for the word that a form's redirect carries in `?did=`. Only these can be shown, so
+/// that a link cannot put words into our mouth.
+pub fn notice(did: &str) -> Option<&'static str> {
+    Some(match did {
+        "request" => "The topic is asked for. Somebody with the role approver decides about it.",
+        "approve" => "Approved.",
+        "reject" => "Rejected; the requester sees the reason.",
+        "withdraw" => "The request is withdrawn.",
+        "cancel" => "The approval is called off.",
+        "deactivate" => "Deactivated: producers hold their records, consumers drain.",
+        "reactivate" => "Reactivated.",
+        "delete" => "The deletion is asked for. Somebody with the role approver decides about it.",
+        "subscribe" => "Subscribed.",
+        "unsubscribe" => "Unsubscribed.",
+        "create" => "The consumer is created.",
+        "start" => "The consumer starts.",
+        "stop" => "The consumer is stopped.",
+        "pause" => "The consumer is paused.",
+        "resume" => "The consumer goes on.",
+        "restart" => "The consumer starts again.",
+        "remove" => "The consumer is deleted.",
+        "signout" => "You are signed out.",
+        _ => return None,
+    })
+}
+
+/// What every page has beside its content.
+#[derive(Debug)]
+pub(crate) struct Shell<'a> {
+    pub(crate) title: String,
+    pub(crate) at: &'static str,
+    pub(crate) service: Service,
+    pub(crate) viewer: Option<&'a Viewer>,
+}
+
+impl<'a> Shell<'a> {
+    /// The frame of a page of somebody who is signed in; `at` is the entry of the navigation.
+    pub(crate) fn new(viewer: &'a Viewer, at: &'static str, title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            at,
+            service: viewer.service,
+            viewer: Some(viewer),
+        }
+    }
+
+    pub(crate) fn nav(&self) -> &'static [NavItem] {
+        self.service.nav()
+    }
+}
 
 /// Renders a template. Ours write strings and numbers into a string, which cannot fail; should a
 /// formatter ever do, the reader sees that the page is not whole.
@@ -8,4 +187,112 @@ pub(crate) fn render(template: &impl Template) -> String {
     template
         .render()
         .unwrap_or_else(|error| format!("This page cannot be shown: {error}"))
+}
+
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+struct Login<'a> {
+    shell: Shell<'a>,
+    next: &'a str,
+    problem: Option<&'a str>,
+    notice: Option<&'static str>,
+}
+
+/// The page at `/ui/login`; `next` is where to go afterwards, checked by [`local_path`].
+pub fn login(
+    service: Service,
+    next: &str,
+    problem: Option<&str>,
+    notice: Option<&'static str>,
+) -> String {
+    let shell = Shell {
+        title: "Sign in".to_owned(),
+        at: "",
+        service,
+        viewer: None,
+    };
+    render(&Login {
+        shell,
+        next: local_path(next),
+        problem,
+        notice,
+    })
+}
+
+/// The path, if it is one of our own pages; else the first page. Keeps a link to the login from
+/// leading elsewhere.
+pub fn local_path(next: &str) -> &str {
+    let ours = next.starts_with("/ui/")
+        && !next.contains(['\\', '\r', '\n'])
+        && !next.contains("//")
+        && !next.starts_with("/ui/login")
+        && !next.starts_with("/ui/logout");
+    if ours { next } else { "/ui/" }
+}
+
+#[derive(Debug, Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    shell: Shell<'a>,
+    problem: &'a Problem,
+    back: &'a str,
+    way_out: &'static str,
+}
+
+/// An error as a page: what, why and the way out. `back` is a page of ours.
+pub fn problem(service: Service, viewer: Option<&Viewer>, problem: &Problem, back: &str) -> String {
+    let shell = Shell {
+        title: problem.title.clone(),
+        at: "",
+        service,
+        viewer,
+    };
+    let way_out = way_out(problem.status);
+    render(&ProblemPage {
+        shell,
+        problem,
+        back: local_path(back),
+        way_out,
+    })
+}
+
+/// What to do about an error, by its status.
+const fn way_out(status: u16) -> &'static str {
+    match status {
+        401 => "Sign in with a token that is valid.",
+        403 => "Ask somebody who has the role, or sign in with another token.",
+        404 => "Go back, or look for it in the list.",
+        408 | 429 | 503 => "Wait a moment and try again.",
+        409 => "Look at its current state before you decide again.",
+        412 => "Somebody was faster. Look at what it is now, then decide again.",
+        400 | 422 => "Go back, correct it and send it again.",
+        _ => "Try again; if it stays, the service's log has the cause under the request id.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_pages_are_a_way_back() {
+        for (next, way) in [
+            ("/ui/topics?status=active", "/ui/topics?status=active"),
+            ("https://evil.example/ui/", "/ui/"),
+            ("//evil.example", "/ui/"),
+            ("/ui//evil.example", "/ui/"),
+            ("/ui/\\evil", "/ui/"),
+            ("/api/topics", "/ui/"),
+            ("/ui/login?next=/ui/login", "/ui/"),
+            ("", "/ui/"),
+        ] {
+            assert_eq!(local_path(next), way, "{next}");
+        }
+    }
+
+    #[test]
+    fn a_notice_is_one_of_ours_or_none() {
+        assert_eq!(notice("approve"), Some("Approved."));
+        assert_eq!(notice("<b>call this number</b>"), None);
+    }
 }

@@ -1,0 +1,138 @@
+//! Asking for topics and deciding about what is asked.
+
+use super::Held;
+use crate::bits::{Badge, When};
+use crate::form::{Fault, TopicForm};
+use crate::page::{Shell, Viewer, render};
+use askama::Template;
+use sluice_model::access::Role;
+use sluice_model::policy::Policy;
+use sluice_model::problem::Problem;
+use sluice_model::producer::ProducerSeen;
+use sluice_model::request::{Kind, Request};
+
+/// Which requests are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    /// Those that wait for a decision.
+    Pending,
+    /// Those that do not.
+    Decided,
+}
+
+/// What the inbox shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Inbox<'a> {
+    /// Which requests.
+    pub tab: Tab,
+    /// The requests; pending ones oldest first, decided ones newest first.
+    pub requests: &'a [Request],
+    /// The last heartbeats, to say who waits.
+    pub producers: &'a [ProducerSeen],
+    /// Whether who asked may also decide.
+    pub allow_self_approval: bool,
+    /// The cursor of the next page.
+    pub next: Option<&'a str>,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "admin/requests.html")]
+struct InboxPage<'a> {
+    shell: Shell<'a>,
+    pending: bool,
+    cards: Vec<Card<'a>>,
+    next: Option<&'a str>,
+    may_ask: bool,
+}
+
+#[derive(Debug)]
+struct Card<'a> {
+    request: &'a Request,
+    kind: Badge,
+    badge: Badge,
+    asked: When,
+    decided: When,
+    decided_by: &'a str,
+    configs: Vec<(&'a str, &'a str)>,
+    held: Option<String>,
+    decide: bool,
+    own: bool,
+    is_delete: bool,
+    why_not: Option<&'static str>,
+}
+
+/// The page at `/ui/requests`.
+pub fn inbox(viewer: &Viewer, data: &Inbox<'_>) -> String {
+    let title = match data.tab {
+        Tab::Pending => "Requests to decide",
+        Tab::Decided => "Decided requests",
+    };
+    render(&InboxPage {
+        shell: Shell::new(viewer, "/ui/requests", title),
+        pending: data.tab == Tab::Pending,
+        cards: data
+            .requests
+            .iter()
+            .map(|request| card(viewer, data, request))
+            .collect(),
+        next: data.next,
+        may_ask: viewer.may(Role::Producer),
+    })
+}
+
+fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a> {
+    let own = request.requested_by == viewer.actor.account;
+    let approver = viewer.may(Role::Approver);
+    let barred = own && !data.allow_self_approval;
+    Card {
+        request,
+        kind: request.kind.into(),
+        badge: request.status.into(),
+        asked: When::ago(request.created_at, viewer.now),
+        decided: When::ago(request.decided_at, viewer.now),
+        decided_by: request.decided_by.as_deref().unwrap_or("–"),
+        configs: request
+            .spec
+            .configs
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect(),
+        held: Held::of(&request.topic_name, data.producers).words(),
+        decide: approver && !barred,
+        own,
+        is_delete: request.kind == Kind::Delete,
+        why_not: match (approver, barred) {
+            (true, true) => Some("You asked for it, so somebody else decides."),
+            (false, _) => Some("Somebody with the role approver decides."),
+            (true, false) => None,
+        },
+    }
+}
+
+#[derive(Debug, Template)]
+#[template(path = "admin/request.html")]
+struct RequestPage<'a> {
+    shell: Shell<'a>,
+    form: &'a TopicForm,
+    policy: &'a Policy,
+    fault: Fault<'a>,
+    may_ask: bool,
+    account: &'a str,
+}
+
+/// The page at `/ui/request`: what was typed, and what was wrong with it.
+pub fn request(
+    viewer: &Viewer,
+    form: &TopicForm,
+    policy: &Policy,
+    problem: Option<&Problem>,
+) -> String {
+    render(&RequestPage {
+        shell: Shell::new(viewer, "/ui/topics", "Ask for a topic"),
+        form,
+        policy,
+        fault: Fault(problem),
+        may_ask: viewer.may(Role::Producer),
+        account: &viewer.actor.account,
+    })
+}

@@ -1,0 +1,308 @@
+use super::*;
+use crate::bits::Badge;
+use crate::form::TopicForm;
+use crate::page::{Service, Trouble, Viewer};
+use crate::tests::{assert_page, nasty};
+use sluice_model::access::{Actor, Role};
+use sluice_model::audit::AuditRow;
+use sluice_model::lifecycle::{STATES, State};
+use sluice_model::policy::{Policy, Range};
+use sluice_model::problem::{Code, Problem, field};
+use sluice_model::producer::{Heartbeat, HeldTopic};
+use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::subscription::{Subscription, SubscriptionStatus};
+use sluice_model::time::Timestamp;
+use sluice_model::topic::{OnStop, Stats, Topic, TopicSpec};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_763_730_000_000);
+
+pub(crate) fn viewer(roles: &[Role]) -> Viewer {
+    Viewer {
+        service: Service::Admin,
+        actor: Actor {
+            account: "ana".to_owned(),
+            roles: roles.to_vec(),
+            scopes: Vec::new(),
+            expires_at: None,
+        },
+        troubles: vec![Trouble {
+            name: "kafka".to_owned(),
+            reason: nasty().to_owned(),
+        }],
+        pending: 3,
+        now: NOW,
+        notice: crate::page::notice("approve"),
+    }
+}
+
+pub(crate) fn sample_topic(name: &str) -> Topic {
+    Topic {
+        topic_id: 7,
+        topic_name: name.to_owned(),
+        status: State::Pending,
+        partitions: 3,
+        replication_factor: 1,
+        configs: [("retention.ms".to_owned(), nasty().to_owned())].into(),
+        created_by: nasty().to_owned(),
+        requested_by: "sam".to_owned(),
+        owner: Some(nasty().to_owned()),
+        description: nasty().to_owned(),
+        on_stop: OnStop::Hold,
+        created_at: NOW.plus_millis(-8_000_000),
+        approved_at: Some(NOW),
+        activated_at: None,
+        deactivated_at: None,
+        ended_at: None,
+        reason: Some(nasty().to_owned()),
+        purge_after: None,
+        purge_started_at: None,
+        version: 2,
+        attempts: 3,
+        next_attempt_at: Some(NOW.plus_millis(30_000)),
+        last_problem: Some(nasty().to_owned()),
+    }
+}
+
+fn sample_request(kind: Kind, by: &str) -> Request {
+    Request {
+        request_id: 4,
+        kind,
+        status: RequestStatus::Pending,
+        topic_id: 7,
+        topic_name: nasty().to_owned(),
+        requested_by: by.to_owned(),
+        spec: TopicSpec {
+            partitions: 3,
+            replication_factor: 1,
+            configs: [("a".to_owned(), nasty().to_owned())].into(),
+        },
+        reason: Some(nasty().to_owned()),
+        created_at: NOW,
+        decided_at: None,
+        decided_by: None,
+        decision_reason: Some(nasty().to_owned()),
+        version: 5,
+    }
+}
+
+fn sample_producers(topic: &str) -> Vec<ProducerSeen> {
+    let held = HeldTopic {
+        topic_name: topic.to_owned(),
+        held_records: 1204,
+        held_bytes: 38_000_000,
+        oldest_held_ms: 7_860_000,
+        in_flight: 1,
+    };
+    let heartbeat = Heartbeat {
+        instance: nasty().to_owned(),
+        revision: "a-1".to_owned(),
+        topics: vec![held],
+    };
+    vec![ProducerSeen {
+        heartbeat,
+        account: "p".to_owned(),
+        seen_at: NOW,
+    }]
+}
+
+fn sample_audit() -> Vec<AuditRow> {
+    vec![AuditRow {
+        seq: 1,
+        at: NOW,
+        action: "approve".to_owned(),
+        kind: Some("create".to_owned()),
+        topic_id: Some(7),
+        topic_name: Some(nasty().to_owned()),
+        requested_by: Some(nasty().to_owned()),
+        actor: nasty().to_owned(),
+        reason: Some(nasty().to_owned()),
+        before: None,
+        after: None,
+        request_id: Some(4),
+    }]
+}
+
+fn sample_policy() -> Policy {
+    let range = Range {
+        min: 1,
+        max: 8,
+        default: 2,
+    };
+    Policy {
+        name_pattern: nasty().to_owned(),
+        partitions: range,
+        replication_factor: range,
+        configs: vec!["retention.ms".to_owned()],
+        require_owner: true,
+        allow_self_approval: false,
+        open_requests_per_account: 5,
+    }
+}
+
+#[test]
+fn the_overview_says_what_needs_attention_or_how_to_begin() {
+    let viewer = viewer(&[Role::Admin]);
+    let (pending, troubled) = (
+        [sample_request(Kind::Create, "sam")],
+        [sample_topic(nasty())],
+    );
+    let (producers, recent) = (sample_producers(nasty()), sample_audit());
+    let stats = Stats {
+        total_topics: 3,
+        pending_requests: 1,
+        ..Stats::default()
+    };
+    let data = Overview {
+        stats: &stats,
+        pending: &pending,
+        troubled: &troubled,
+        producers: &producers,
+        recent: &recent,
+    };
+    let page = overview(&viewer, &data);
+    assert_page(&page);
+    assert!(page.contains(
+        "1 producer holds 1\u{202f}204 records (38.0\u{202f}MB), the oldest for 2 h 11 min"
+    ));
+    let none = Stats::default();
+    let data = Overview {
+        stats: &none,
+        pending: &[],
+        troubled: &[],
+        producers: &[],
+        recent: &[],
+    };
+    let page = overview(&viewer, &data);
+    assert_page(&page);
+    assert!(page.contains("First steps"));
+}
+
+#[test]
+fn lists_render_full_and_empty() {
+    let viewer = viewer(&[Role::Admin]);
+    let list = [sample_topic(nasty())];
+    for (rows, status, q) in [(&list[..], "", ""), (&[], "", ""), (&[], "active", nasty())] {
+        let page = topics(
+            &viewer,
+            &Topics {
+                topics: rows,
+                status,
+                q,
+                next: Some(nasty()),
+            },
+        );
+        assert_page(&page);
+    }
+    let rows = sample_audit();
+    assert_page(&audit(
+        &viewer,
+        &Audit {
+            rows: &rows,
+            next: Some("b1"),
+        },
+    ));
+    assert_page(&audit(
+        &viewer,
+        &Audit {
+            rows: &[],
+            next: None,
+        },
+    ));
+    assert_page(&producers(&viewer, &sample_producers(nasty())));
+    assert_page(&producers(&viewer, &[]));
+    let mine = [Subscription {
+        subscription_id: 1,
+        user_id: nasty().to_owned(),
+        topic_name: nasty().to_owned(),
+        status: SubscriptionStatus::Active,
+        subscribed_at: NOW,
+    }];
+    let problem = Problem::invalid("/topic_name", nasty());
+    for (rows, problem) in [(&mine[..], None), (&[], Some(&problem))] {
+        let topics = [nasty().to_owned()];
+        assert_page(&subscriptions(
+            &viewer,
+            &Subscriptions {
+                subscriptions: rows,
+                topics: &topics,
+                user: "",
+                topic_name: nasty(),
+                problem,
+            },
+        ));
+    }
+}
+
+#[test]
+fn a_topic_renders_in_every_state() {
+    let viewer = viewer(&[Role::Admin]);
+    for state in STATES {
+        let topic_row = Topic {
+            status: state,
+            ..sample_topic(nasty())
+        };
+        let (rows, producers) = (sample_audit(), sample_producers(nasty()));
+        let request = sample_request(Kind::Delete, "ana");
+        let data = TopicPage {
+            topic: &topic_row,
+            audit: &rows,
+            producers: &producers,
+            request: Some(&request),
+        };
+        let page = topic(&viewer, &data);
+        assert_page(&page);
+        assert!(page.contains(Badge::from(state).word));
+    }
+}
+
+#[test]
+fn who_asked_is_told_that_somebody_else_decides() {
+    let viewer = viewer(&[Role::Approver]);
+    let (own, other) = (
+        [sample_request(Kind::Create, "ana")],
+        [sample_request(Kind::Delete, "sam")],
+    );
+    let data = |requests, tab| Inbox {
+        tab,
+        requests,
+        producers: &[],
+        allow_self_approval: false,
+        next: Some("b4"),
+    };
+    let page = inbox(&viewer, &data(&own, Tab::Pending));
+    assert_page(&page);
+    assert!(!page.contains("/ui/requests/4/approve") && page.contains("/ui/requests/4/withdraw"));
+    let page = inbox(&viewer, &data(&other, Tab::Pending));
+    assert_page(&page);
+    assert!(
+        page.contains("/ui/requests/4/approve") && page.contains("name=\"version\" value=\"5\"")
+    );
+    for tab in [Tab::Pending, Tab::Decided] {
+        assert_page(&inbox(&viewer, &data(&[], tab)));
+    }
+    assert_page(&inbox(&viewer, &data(&other, Tab::Decided)));
+}
+
+#[test]
+fn faults_stand_at_their_fields_and_what_was_typed_stays() {
+    let viewer = viewer(&[Role::Viewer]);
+    let form = TopicForm {
+        name: nasty().to_owned(),
+        configs: nasty().to_owned(),
+        ..TopicForm::default()
+    };
+    let problem = Problem::from_errors(
+        Code::Invalid,
+        vec![
+            field("/name", "is \"bad\""),
+            field("/configs/x", "no <b>"),
+            field("/what", "?"),
+        ],
+    );
+    let page = request(&viewer, &form, &sample_policy(), Some(&problem));
+    assert_page(&page);
+    assert!(page.contains("3 things have to be corrected"));
+    assert!(page.contains("<code>/what</code> ?"));
+    let problem = Problem::new(Code::Duplicate, nasty());
+    assert_page(&request(&viewer, &form, &sample_policy(), Some(&problem)));
+}
