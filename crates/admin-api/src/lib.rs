@@ -1,1 +1,97 @@
+//! The admin API: governance of topics, and the only service that creates or deletes them.
+//!
+//! Layers: [`routes`] (HTTP to types) → [`app`] (use cases) → [`store`] (SQL). The [`reconciler`] makes
+//! Kafka agree with what was decided; it alone talks to Kafka, never inside a request or a transaction.
 
+pub mod app;
+pub mod auth;
+pub mod error;
+pub mod hub;
+pub mod openapi;
+pub mod producers;
+pub mod reconciler;
+pub mod routes;
+pub mod settings;
+pub mod state;
+pub mod store;
+
+use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use rdkafka::admin::AdminClient;
+use reconciler::cluster::Kafka;
+use settings::Settings;
+use sluice_service::http::body::BodyLimits;
+use sluice_service::http::{bind, track};
+use sluice_service::shutdown::Shutdown;
+use sluice_service::{Identity, telemetry, tls};
+use state::State;
+
+/// What this daemon is called.
+pub const IDENTITY: Identity = Identity {
+    name: "sluice-admin-api",
+    version: env!("CARGO_PKG_VERSION"),
+    defaults: include_str!("../../../config/admin-api.toml"),
+    env_prefix: "ADMIN_API",
+};
+
+/// Threads that serve HTTP.
+const WORKERS: usize = 2;
+
+/// Runs the service until SIGTERM.
+///
+/// # Errors
+/// When it cannot start: the database, the listener or the settings are no good.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    telemetry::metrics();
+    let shutdown = Shutdown::on_signals()?;
+    let state = State::open(settings, shutdown)?;
+    let timeout = state.settings.reconcile.kafka_timeout;
+    let client = state
+        .settings
+        .kafka
+        .client("sluice-admin-api")
+        .context("read Kafka's password")?;
+    let admin: AdminClient<_> = client.create().context("set up the Kafka client")?;
+    let kafka = Kafka::new(admin, timeout);
+    actix_web::rt::System::new().block_on(serve(state, kafka))
+}
+
+async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
+    let http = state.settings.http.clone();
+    let (listener, _) = bind(&http)?;
+    let limits = web::Data::new(BodyLimits::from(&http));
+    let data = web::Data::new(state.clone());
+    let factory = {
+        let state = state.clone();
+        move || {
+            App::new()
+                .app_data(data.clone())
+                .app_data(limits.clone())
+                .wrap(from_fn(track::track))
+                .wrap(NormalizePath::trim())
+                .configure(|config| routes::configure(config, &state, IDENTITY))
+        }
+    };
+    let server = HttpServer::new(factory)
+        .workers(WORKERS)
+        .disable_signals()
+        .shutdown_timeout(state.settings.shutdown_s);
+    let server = if http.tls() {
+        let config = tls::server_config(&http.tls_cert_file, &http.tls_key_file)?;
+        server.listen_rustls_0_23(listener, config)?
+    } else {
+        server.listen(listener)?
+    };
+    let server = server.run();
+    let handle = server.handle();
+    let reconciler = actix_web::rt::spawn(reconciler::run(state.clone(), kafka));
+    let stop = actix_web::rt::spawn(async move {
+        state.shutdown.wait().await;
+        handle.stop(true).await;
+    });
+    server.await.context("serve HTTP")?;
+    stop.abort();
+    reconciler.abort();
+    Ok(())
+}

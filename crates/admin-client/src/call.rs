@@ -46,6 +46,25 @@ impl<T> Call<T> {
         self
     }
 
+    /// Adds a parameter to the query.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// The same call, answered by the JSON as it came, with members that this version does not know.
+    pub fn raw(self) -> Call<Value> {
+        Call {
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            body: self.body,
+            headers: self.headers,
+            timeout: self.timeout,
+            decode: decode::<Value>,
+        }
+    }
+
     pub(crate) fn finish(&self, status: u16, body: &[u8]) -> Result<T, Error> {
         (self.decode)(status, body)
     }
@@ -63,7 +82,11 @@ fn decode<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, Error> {
 }
 
 fn decode_changed<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<Option<T>, Error> {
-    if status == 304 { Ok(None) } else { decode(status, body).map(Some) }
+    if status == 304 {
+        Ok(None)
+    } else {
+        decode(status, body).map(Some)
+    }
 }
 
 fn call<T: DeserializeOwned>(method: Method, path: impl Into<String>) -> Call<T> {
@@ -116,13 +139,23 @@ pub fn active() -> Call<Vec<ActiveTopic>> {
 /// `GET /api/topics`, of one status if given.
 pub fn topics(status: Option<&str>) -> Call<Vec<Topic>> {
     let mut topics = call(Method::Get, "/api/topics");
-    topics.query.extend(status.map(|status| ("status", status.to_owned())));
     topics
+        .query
+        .extend(status.map(|status| ("status", status.to_owned())));
+    topics
+}
+
+/// `GET /api/topics/{id}`
+pub fn topic(topic_id: i64) -> Call<Topic> {
+    call(Method::Get, format!("/api/topics/{topic_id}"))
 }
 
 /// `GET /api/topics/by-name/{name}`
 pub fn topic_by_name(name: &str) -> Call<Topic> {
-    call(Method::Get, format!("/api/topics/by-name/{}", segment(name)))
+    call(
+        Method::Get,
+        format!("/api/topics/by-name/{}", segment(name)),
+    )
 }
 
 /// `POST /api/topics`
@@ -153,8 +186,15 @@ pub fn request_delete(topic_id: i64, reason: Option<&str>) -> Call<Value> {
 /// `GET /api/requests`, of one status if given.
 pub fn requests(status: Option<&str>) -> Call<Vec<Request>> {
     let mut requests = call(Method::Get, "/api/requests");
-    requests.query.extend(status.map(|status| ("status", status.to_owned())));
     requests
+        .query
+        .extend(status.map(|status| ("status", status.to_owned())));
+    requests
+}
+
+/// `GET /api/requests/{id}`
+pub fn request(request_id: i64) -> Call<Request> {
+    call(Method::Get, format!("/api/requests/{request_id}"))
 }
 
 /// `POST /api/requests/{id}/{verb}`
@@ -167,7 +207,9 @@ pub fn decide_request(request_id: i64, verb: &str, reason: Option<&str>) -> Call
 /// `GET /api/subscriptions`, of one user if given.
 pub fn subscriptions(user_id: Option<&str>) -> Call<Vec<Subscription>> {
     let mut subscriptions = call(Method::Get, "/api/subscriptions");
-    subscriptions.query.extend(user_id.map(|user| ("user_id", user.to_owned())));
+    subscriptions
+        .query
+        .extend(user_id.map(|user| ("user_id", user.to_owned())));
     subscriptions
 }
 
@@ -210,7 +252,9 @@ pub fn stats() -> Call<Stats> {
 
 /// A text as one segment of a path.
 fn segment(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+    url::form_urlencoded::byte_serialize(text.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }
 
 #[cfg(test)]
@@ -219,14 +263,21 @@ mod tests {
 
     #[test]
     fn a_no_is_a_problem_and_anything_else_is_unexpected() {
-        let body = br#"{"type":"t","title":"T","status":409,"detail":"d","code":"duplicate","new":1}"#;
+        let body =
+            br#"{"type":"t","title":"T","status":409,"detail":"d","code":"duplicate","new":1}"#;
         assert_eq!(whoami().finish(409, body).unwrap_err().status(), Some(409));
-        assert!(matches!(whoami().finish(502, b"<html>"), Err(Error::Unexpected(_))));
+        assert!(matches!(
+            whoami().finish(502, b"<html>"),
+            Err(Error::Unexpected(_))
+        ));
         assert!(routes(None, TIMEOUT).finish(304, b"").unwrap().is_none());
     }
 
     #[test]
     fn names_stay_one_segment() {
-        assert_eq!(topic_by_name("a/../b c").path, "/api/topics/by-name/a%2F..%2Fb%20c");
+        assert_eq!(
+            topic_by_name("a/../b c").path,
+            "/api/topics/by-name/a%2F..%2Fb%20c"
+        );
     }
 }

@@ -43,7 +43,11 @@ struct Seen {
 impl Verifier {
     /// A verifier that accepts a remembered token for `stale_max` while the admin API is down.
     pub fn new(client: Client, stale_max: Duration) -> Self {
-        Self { client, stale_max, seen: Arc::default() }
+        Self {
+            client,
+            stale_max,
+            seen: Arc::default(),
+        }
     }
 
     /// Who a bearer is.
@@ -58,7 +62,10 @@ impl Verifier {
         }
         match self.client.send(token, call::whoami()).await {
             Ok(actor) => {
-                let seen = Seen { actor: actor.clone(), at: Instant::now() };
+                let seen = Seen {
+                    actor: actor.clone(),
+                    at: Instant::now(),
+                };
                 self.cache(|cache| remember(cache, key, seen));
                 Ok(actor)
             }

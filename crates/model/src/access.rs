@@ -7,7 +7,17 @@ use std::str::FromStr;
 
 /// A role. Each includes reading; `admin` includes all of them.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -24,8 +34,13 @@ pub enum Role {
 }
 
 /// Every role.
-pub const ROLES: [Role; 5] =
-    [Role::Viewer, Role::Producer, Role::Consumer, Role::Approver, Role::Admin];
+pub const ROLES: [Role; 5] = [
+    Role::Viewer,
+    Role::Producer,
+    Role::Consumer,
+    Role::Approver,
+    Role::Admin,
+];
 
 impl Role {
     /// The word on the wire.
@@ -41,9 +56,7 @@ impl Role {
 
     /// Whether somebody with this role may do what `needed` may do.
     pub const fn includes(self, needed: Self) -> bool {
-        matches!(self, Self::Admin)
-            || matches!(needed, Self::Viewer)
-            || self as u8 == needed as u8
+        matches!(self, Self::Admin) || matches!(needed, Self::Viewer) || self as u8 == needed as u8
     }
 }
 
@@ -58,7 +71,9 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = ROLES.iter().find(|role| role.as_str() == text).copied();
-        found.ok_or_else(|| format!("{text:?} is no role: viewer, producer, consumer, approver, admin"))
+        found.ok_or_else(|| {
+            format!("{text:?} is no role: viewer, producer, consumer, approver, admin")
+        })
     }
 }
 

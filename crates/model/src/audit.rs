@@ -95,7 +95,10 @@ mod tests {
             request_id: Some(1),
         };
         let hash = chain(GENESIS, &row).unwrap();
-        let edited = AuditRow { actor: "eve".into(), ..row.clone() };
+        let edited = AuditRow {
+            actor: "eve".into(),
+            ..row.clone()
+        };
         assert_eq!(hash.len(), 64);
         assert_eq!(chain(GENESIS, &row).unwrap(), hash);
         assert_ne!(chain(GENESIS, &edited).unwrap(), hash);

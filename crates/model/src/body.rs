@@ -27,13 +27,19 @@ impl Body {
             return Ok(Self::of(Map::new(), ""));
         }
         let value: Value = serde_json::from_slice(bytes).map_err(|e| {
-            Problem::new(Code::MalformedJson, format!("the body is not valid JSON: {e}"))
+            Problem::new(
+                Code::MalformedJson,
+                format!("the body is not valid JSON: {e}"),
+            )
         })?;
         match value {
             Value::Object(members) => Ok(Self::of(members, "")),
             other => Err(Problem::from_errors(
                 Code::WrongType,
-                vec![field("", format!("must be a JSON object, not {}", kind(&other)))],
+                vec![field(
+                    "",
+                    format!("must be a JSON object, not {}", kind(&other)),
+                )],
             )),
         }
     }
@@ -51,7 +57,11 @@ impl Body {
 
     /// The JSON pointer of a member.
     pub fn pointer(&self, name: &str) -> String {
-        format!("{}/{}", self.prefix, name.replace('~', "~0").replace('/', "~1"))
+        format!(
+            "{}/{}",
+            self.prefix,
+            name.replace('~', "~0").replace('/', "~1")
+        )
     }
 
     fn take(&mut self, name: &'static str) -> Option<Value> {
@@ -73,7 +83,10 @@ impl Body {
     }
 
     fn mistyped(&mut self, name: &str, want: &str, got: &Value) {
-        let error = field(self.pointer(name), format!("must be {want}, not {}", kind(got)));
+        let error = field(
+            self.pointer(name),
+            format!("must be {want}, not {}", kind(got)),
+        );
         self.wrong_type.push(error);
     }
 
@@ -103,7 +116,10 @@ impl Body {
         let text = self.text(name)?;
         let length = text.chars().count();
         if length > max {
-            self.invalid(name, format!("has at most {max} characters, this one has {length}"));
+            self.invalid(
+                name,
+                format!("has at most {max} characters, this one has {length}"),
+            );
         }
         Some(text)
     }
@@ -125,7 +141,11 @@ impl Body {
         let parsed = value.as_i64().and_then(|number| T::try_from(number).ok());
         if parsed.is_none() {
             let bits = size_of::<T>() * 8;
-            self.mistyped(name, &format!("a whole number of at most {bits} bits"), &value);
+            self.mistyped(
+                name,
+                &format!("a whole number of at most {bits} bits"),
+                &value,
+            );
         }
         parsed
     }
@@ -175,7 +195,11 @@ impl Body {
                 Value::String(text) => pairs.push((key, text)),
                 Value::Number(_) | Value::Bool(_) => pairs.push((key, value.to_string())),
                 other => {
-                    self.mistyped(&format!("{name}/{key}"), "a string, number or boolean", &other);
+                    self.mistyped(
+                        &format!("{name}/{key}"),
+                        "a string, number or boolean",
+                        &other,
+                    );
                 }
             }
         }
@@ -206,15 +230,25 @@ impl Body {
     /// 400 when a member had the wrong type, else 422 when a rule was broken, listing all of them.
     pub fn finish(self) -> Result<(), Problem> {
         let (wrong_type, invalid) = self.faults();
-        let code = if wrong_type.is_empty() { Code::Invalid } else { Code::WrongType };
+        let code = if wrong_type.is_empty() {
+            Code::Invalid
+        } else {
+            Code::WrongType
+        };
         let errors: Vec<_> = wrong_type.into_iter().chain(invalid).collect();
-        if errors.is_empty() { Ok(()) } else { Err(Problem::from_errors(code, errors)) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::from_errors(code, errors))
+        }
     }
 }
 
 /// The known word nearest to `word`, when one is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|known| (strsim::jaro_winkler(word, known), *known));
+    let scored = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(word, known), *known));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.8).then_some(best.1)
 }
@@ -245,7 +279,10 @@ mod tests {
         let problem = body.finish().unwrap_err();
         assert_eq!(problem.status, 400);
         let pointers: Vec<_> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/partitions", "/replication_factor", "/name", "/nmae"]);
+        assert_eq!(
+            pointers,
+            ["/partitions", "/replication_factor", "/name", "/nmae"]
+        );
         assert!(problem.errors[3].message.contains("did you mean \"name\"?"));
     }
 
@@ -259,7 +296,11 @@ mod tests {
     #[test]
     fn text_that_is_no_object_is_400() {
         for text in ["[1]", "1", "\"x\"", "{", "nul", "{\"a\":1}x"] {
-            assert_eq!(Body::parse(text.as_bytes()).unwrap_err().status, 400, "{text}");
+            assert_eq!(
+                Body::parse(text.as_bytes()).unwrap_err().status,
+                400,
+                "{text}"
+            );
         }
         assert!(Body::parse(b" \n").is_ok());
     }

@@ -40,7 +40,9 @@ impl Desired {
 
     /// Reads the word on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Paused, Self::Stopped].into_iter().find(|d| d.as_str() == text)
+        [Self::Running, Self::Paused, Self::Stopped]
+            .into_iter()
+            .find(|d| d.as_str() == text)
     }
 }
 

@@ -63,7 +63,10 @@ impl State {
 
     /// An ended topic gives its name free: it can be asked for again, with a new id.
     pub const fn is_ended(self) -> bool {
-        matches!(self, Self::Deleted | Self::Rejected | Self::Withdrawn | Self::Expired)
+        matches!(
+            self,
+            Self::Deleted | Self::Rejected | Self::Withdrawn | Self::Expired
+        )
     }
 }
 
@@ -75,7 +78,9 @@ impl fmt::Display for State {
 
 /// A word that is no state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no topic status; the statuses are pending, approved, active, inactive, deleted, rejected, withdrawn, expired")]
+#[error(
+    "{0:?} is no topic status; the statuses are pending, approved, active, inactive, deleted, rejected, withdrawn, expired"
+)]
 pub struct UnknownState(pub String);
 
 impl FromStr for State {
@@ -190,7 +195,11 @@ pub struct Refusal {
 }
 
 const fn purge_note(started: bool) -> &'static str {
-    if started { ": its deletion from Kafka has begun" } else { "" }
+    if started {
+        ": its deletion from Kafka has begun"
+    } else {
+        ""
+    }
 }
 
 /// One step of the lifecycle: total over every state and event, without IO.
@@ -219,7 +228,10 @@ pub fn step(facts: Facts, event: Event, now: Timestamp) -> Result<Transition, Re
 
 /// The events that a topic takes now.
 pub fn allowed(facts: Facts) -> Vec<Event> {
-    EVENTS.into_iter().filter(|event| target(facts, *event).is_some()).collect()
+    EVENTS
+        .into_iter()
+        .filter(|event| target(facts, *event).is_some())
+        .collect()
 }
 
 const fn target(facts: Facts, event: Event) -> Option<State> {
@@ -240,11 +252,20 @@ const fn target(facts: Facts, event: Event) -> Option<State> {
 
 /// The lifecycle as a Mermaid state diagram, made from [`step`] itself so that it cannot be wrong.
 pub fn mermaid() -> String {
-    let mut lines = vec!["stateDiagram-v2".to_owned(), "    [*] --> pending".to_owned()];
+    let mut lines = vec![
+        "stateDiagram-v2".to_owned(),
+        "    [*] --> pending".to_owned(),
+    ];
     for state in STATES {
         for event in EVENTS {
             let purging = event == Event::Purged;
-            if let Some(to) = target(Facts { state, purge_started: purging }, event) {
+            if let Some(to) = target(
+                Facts {
+                    state,
+                    purge_started: purging,
+                },
+                event,
+            ) {
                 lines.push(format!("    {state} --> {to}: {event}"));
             }
         }
@@ -263,7 +284,16 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1);
 
     fn go(state: State, event: Event) -> Option<State> {
-        step(Facts { state, purge_started: false }, event, NOW).ok().map(|t| t.to)
+        step(
+            Facts {
+                state,
+                purge_started: false,
+            },
+            event,
+            NOW,
+        )
+        .ok()
+        .map(|t| t.to)
     }
 
     #[test]
@@ -280,8 +310,10 @@ mod tests {
         ];
         for state in STATES {
             for event in EVENTS {
-                let wanted =
-                    legal.iter().find(|l| (l.0, l.1) == (state, event)).map(|legal| legal.2);
+                let wanted = legal
+                    .iter()
+                    .find(|l| (l.0, l.1) == (state, event))
+                    .map(|legal| legal.2);
                 assert_eq!(go(state, event), wanted, "{state} + {event}");
             }
         }
@@ -289,7 +321,10 @@ mod tests {
 
     #[test]
     fn a_purge_that_began_has_no_way_back() {
-        let facts = Facts { state: State::Inactive, purge_started: true };
+        let facts = Facts {
+            state: State::Inactive,
+            purge_started: true,
+        };
         let refusal = step(facts, Event::Reactivate, NOW).unwrap_err();
         assert_eq!(refusal.allowed, vec![Event::Purged]);
         assert_eq!(step(facts, Event::Purged, NOW).unwrap().to, State::Deleted);
@@ -297,11 +332,19 @@ mod tests {
 
     #[test]
     fn refusals_name_what_is_allowed() {
-        let facts = Facts { state: State::Pending, purge_started: false };
+        let facts = Facts {
+            state: State::Pending,
+            purge_started: false,
+        };
         let refusal = step(facts, Event::Deactivate, NOW).unwrap_err();
         assert_eq!(
             refusal.allowed,
-            vec![Event::Approve, Event::Reject, Event::Withdraw, Event::Expire]
+            vec![
+                Event::Approve,
+                Event::Reject,
+                Event::Withdraw,
+                Event::Expire
+            ]
         );
     }
 

@@ -27,7 +27,12 @@ fn main() -> ExitCode {
 fn print_problems() {
     println!("| status | code | title |\n|---|---|---|");
     for code in problem::CODES {
-        println!("| {} | `{}` | {} |", code.status(), code.as_str(), code.title());
+        println!(
+            "| {} | `{}` | {} |",
+            code.status(),
+            code.as_str(),
+            code.title()
+        );
     }
 }
 

@@ -7,7 +7,11 @@ use std::fmt;
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Names that Kafka keeps for itself.
-const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+const INTERNAL: [&str; 3] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+];
 
 /// A legal Kafka topic name that is not one of Kafka's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -37,7 +41,11 @@ impl TopicName {
         if name.starts_with("__") || INTERNAL.contains(&name) {
             faults.push(NameFault::Reserved);
         }
-        if faults.is_empty() { Ok(Self(name.to_owned())) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(faults)
+        }
     }
 
     /// Two names with the same key collide in Kafka's metrics, and Kafka refuses the second.
@@ -97,7 +105,14 @@ mod tests {
 
     #[test]
     fn accepts_kafkas_alphabet() {
-        for name in ["a", "orders", "Orders-2.eu_west", "...", "_x", &"x".repeat(249)] {
+        for name in [
+            "a",
+            "orders",
+            "Orders-2.eu_west",
+            "...",
+            "_x",
+            &"x".repeat(249),
+        ] {
             assert!(TopicName::parse(name).is_ok(), "{name}");
         }
     }
@@ -118,7 +133,10 @@ mod tests {
             assert_eq!(TopicName::parse(name).unwrap_err(), vec![fault], "{name:?}");
         }
         let long = "x".repeat(250);
-        assert_eq!(TopicName::parse(&long).unwrap_err(), vec![NameFault::TooLong(250)]);
+        assert_eq!(
+            TopicName::parse(&long).unwrap_err(),
+            vec![NameFault::TooLong(250)]
+        );
         assert_eq!(TopicName::parse(&format!("{long} ")).unwrap_err().len(), 2);
     }
 

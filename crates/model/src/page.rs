@@ -39,7 +39,10 @@ impl Page {
             Some(text) => Some(decode(text).ok_or_else(|| {
                 Problem::from_errors(
                     Code::BadCursor,
-                    vec![field("cursor", "take it from the Link header of the page before")],
+                    vec![field(
+                        "cursor",
+                        "take it from the Link header of the page before",
+                    )],
                 )
             })?),
         };
@@ -54,7 +57,11 @@ pub fn encode(id: i64) -> String {
 
 fn decode(cursor: &str) -> Option<i64> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    std::str::from_utf8(&bytes).ok()?.strip_prefix('b')?.parse().ok()
+    std::str::from_utf8(&bytes)
+        .ok()?
+        .strip_prefix('b')?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -64,9 +71,19 @@ mod tests {
     #[test]
     fn cursors_round_trip_and_limits_are_bounded() {
         let page = Page::parse(Some("7"), Some(&encode(42))).unwrap();
-        assert_eq!(page, Page { limit: 7, before: Some(42) });
+        assert_eq!(
+            page,
+            Page {
+                limit: 7,
+                before: Some(42)
+            }
+        );
         for limit in ["0", "1001", "x", "-1", "99999999999"] {
-            assert_eq!(Page::parse(Some(limit), None).unwrap_err().status, 422, "{limit}");
+            assert_eq!(
+                Page::parse(Some(limit), None).unwrap_err().status,
+                422,
+                "{limit}"
+            );
         }
         assert_eq!(Page::parse(None, Some("%%")).unwrap_err().status, 400);
     }

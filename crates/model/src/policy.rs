@@ -75,7 +75,10 @@ const CONFIGS: [(&str, ConfigKind); 20] = [
     ("index.interval.bytes", ConfigKind::Int(0, INT_MAX)),
     ("max.compaction.lag.ms", ConfigKind::Int(1, i64::MAX)),
     ("max.message.bytes", ConfigKind::Int(0, INT_MAX)),
-    ("message.timestamp.type", ConfigKind::Word(&["CreateTime", "LogAppendTime"])),
+    (
+        "message.timestamp.type",
+        ConfigKind::Word(&["CreateTime", "LogAppendTime"]),
+    ),
     ("min.cleanable.dirty.ratio", ConfigKind::Ratio),
     ("min.compaction.lag.ms", ConfigKind::Int(0, i64::MAX)),
     ("min.insync.replicas", ConfigKind::Int(1, INT_MAX)),
@@ -125,17 +128,24 @@ pub fn judge(policy: &Policy, asked: &NewTopic) -> Verdict {
     }
     let spec = TopicSpec {
         partitions: asked.partitions.unwrap_or(policy.partitions.default),
-        replication_factor: asked.replication_factor.unwrap_or_else(|| {
-            i16::try_from(policy.replication_factor.default).unwrap_or(1)
-        }),
+        replication_factor: asked
+            .replication_factor
+            .unwrap_or_else(|| i16::try_from(policy.replication_factor.default).unwrap_or(1)),
         configs: asked.configs.clone(),
     };
-    policy.partitions.check("/partitions", spec.partitions, &mut faults);
+    policy
+        .partitions
+        .check("/partitions", spec.partitions, &mut faults);
     let copies = i32::from(spec.replication_factor);
-    policy.replication_factor.check("/replication_factor", copies, &mut faults);
+    policy
+        .replication_factor
+        .check("/replication_factor", copies, &mut faults);
     faults.extend(config_faults(policy, &spec.configs));
     if policy.require_owner && asked.owner.as_deref().is_none_or(str::is_empty) {
-        faults.push(field("/owner", "is required by policy: the team that answers for the topic"));
+        faults.push(field(
+            "/owner",
+            "is required by policy: the team that answers for the topic",
+        ));
     }
     faults.extend(label_faults(asked));
     match name {
@@ -171,18 +181,25 @@ fn pattern_matches(pattern: &str, name: &str) -> bool {
 pub fn check(policy: &Policy) -> Vec<FieldError> {
     let mut faults = Vec::new();
     if let Err(error) = regex_lite::Regex::new(&format!("^(?:{})$", policy.name_pattern)) {
-        faults.push(field("name_pattern", format!("is no regular expression: {error}")));
+        faults.push(field(
+            "name_pattern",
+            format!("is no regular expression: {error}"),
+        ));
     }
-    for (pointer, range) in
-        [("partitions", policy.partitions), ("replication_factor", policy.replication_factor)]
-    {
+    for (pointer, range) in [
+        ("partitions", policy.partitions),
+        ("replication_factor", policy.replication_factor),
+    ] {
         if range.min < 1 || range.min > range.default || range.default > range.max {
             faults.push(field(pointer, "needs 1 <= min <= default <= max"));
         }
     }
     for name in &policy.configs {
         if !CONFIGS.iter().any(|(known, _)| known == name) {
-            faults.push(field("configs", format!("{name:?} is no topic config of Kafka")));
+            faults.push(field(
+                "configs",
+                format!("{name:?} is no topic config of Kafka"),
+            ));
         }
     }
     faults
@@ -193,10 +210,15 @@ pub fn config_faults(policy: &Policy, configs: &BTreeMap<String, String>) -> Vec
     let mut faults = Vec::new();
     for (name, value) in configs {
         let pointer = format!("/configs/{name}");
-        let kind = CONFIGS.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
+        let kind = CONFIGS
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, kind)| *kind);
         let message = match kind {
             None => match nearest(name, &known_configs()) {
-                Some(known) => Some(format!("is no topic config of Kafka; did you mean {known:?}?")),
+                Some(known) => Some(format!(
+                    "is no topic config of Kafka; did you mean {known:?}?"
+                )),
                 None => Some("is no topic config of Kafka".to_owned()),
             },
             Some(_) if !policy.configs.contains(name) => Some(format!(
@@ -213,11 +235,15 @@ pub fn config_faults(policy: &Policy, configs: &BTreeMap<String, String>) -> Vec
 fn value_fault(kind: ConfigKind, value: &str) -> Option<String> {
     match kind {
         ConfigKind::Int(min, max) => {
-            let fits = value.parse::<i64>().is_ok_and(|number| (min..=max).contains(&number));
+            let fits = value
+                .parse::<i64>()
+                .is_ok_and(|number| (min..=max).contains(&number));
             (!fits).then(|| format!("is a whole number from {min} to {max}, not {value:?}"))
         }
         ConfigKind::Ratio => {
-            let fits = value.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number));
+            let fits = value
+                .parse::<f64>()
+                .is_ok_and(|number| (0.0..=1.0).contains(&number));
             (!fits).then(|| format!("is a number from 0 to 1, not {value:?}"))
         }
         ConfigKind::Word(words) => (!words.contains(&value))
@@ -236,8 +262,16 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             name_pattern: String::new(),
-            partitions: Range { min: 1, max: 12, default: 3 },
-            replication_factor: Range { min: 1, max: 3, default: 1 },
+            partitions: Range {
+                min: 1,
+                max: 12,
+                default: 3,
+            },
+            replication_factor: Range {
+                min: 1,
+                max: 3,
+                default: 1,
+            },
             configs: known_configs().into_iter().map(str::to_owned).collect(),
             require_owner: false,
             allow_self_approval: false,
@@ -246,7 +280,10 @@ mod tests {
     }
 
     fn asked(name: &str) -> NewTopic {
-        NewTopic { name: name.to_owned(), ..NewTopic::default() }
+        NewTopic {
+            name: name.to_owned(),
+            ..NewTopic::default()
+        }
     }
 
     fn pointers(verdict: Verdict) -> Vec<String> {
@@ -269,7 +306,9 @@ mod tests {
         let mut request = asked("bad name");
         request.partitions = Some(0);
         request.replication_factor = Some(99);
-        request.configs.insert("retention.ms".into(), "banana".into());
+        request
+            .configs
+            .insert("retention.ms".into(), "banana".into());
         request.configs.insert("retention.msx".into(), "1".into());
         request.description = Some("x".repeat(1001));
         assert_eq!(
@@ -292,7 +331,9 @@ mod tests {
         strict.require_owner = true;
         strict.configs = vec!["retention.ms".to_owned()];
         let mut request = asked("Orders");
-        request.configs.insert("cleanup.policy".into(), "compact".into());
+        request
+            .configs
+            .insert("cleanup.policy".into(), "compact".into());
         let found = pointers(judge(&strict, &request));
         assert_eq!(found, ["/name", "/configs/cleanup.policy", "/owner"]);
     }

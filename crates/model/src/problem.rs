@@ -92,21 +92,33 @@ impl Code {
             Self::BadCursor => (400, "bad_cursor", "The cursor cannot be read"),
             Self::Unauthenticated => (401, "unauthenticated", "A valid credential is needed"),
             Self::Forbidden => (403, "forbidden", "This credential may not do that"),
-            Self::SelfApproval => {
-                (403, "self_approval", "Who asked for it does not decide about it")
-            }
-            Self::UnknownCluster => (403, "unknown_cluster", "No configured cluster has that address"),
+            Self::SelfApproval => (
+                403,
+                "self_approval",
+                "Who asked for it does not decide about it",
+            ),
+            Self::UnknownCluster => (
+                403,
+                "unknown_cluster",
+                "No configured cluster has that address",
+            ),
             Self::NotFound => (404, "not_found", "There is nothing at this address"),
             Self::UnknownTopic => (404, "unknown_topic", "Nobody has asked for this topic"),
-            Self::MethodNotAllowed => (405, "method_not_allowed", "This address has no such method"),
+            Self::MethodNotAllowed => {
+                (405, "method_not_allowed", "This address has no such method")
+            }
             Self::RequestTimeout => (408, "request_timeout", "The body did not arrive in time"),
-            Self::IllegalTransition => {
-                (409, "illegal_transition", "The state does not allow this event")
-            }
+            Self::IllegalTransition => (
+                409,
+                "illegal_transition",
+                "The state does not allow this event",
+            ),
             Self::Duplicate => (409, "duplicate", "It exists already"),
-            Self::NameCollision => {
-                (409, "name_collision", "The name collides with another one in Kafka")
-            }
+            Self::NameCollision => (
+                409,
+                "name_collision",
+                "The name collides with another one in Kafka",
+            ),
             Self::Conflict => (409, "conflict", "The current state does not allow this"),
             Self::TopicPending => (409, "topic_pending", "The topic waits for its approval"),
             Self::TopicNotActive => (409, "topic_not_active", "The topic is not active"),
@@ -116,21 +128,31 @@ impl Code {
             Self::TopicDeleted => (409, "topic_deleted", "The topic was deleted"),
             Self::StaleVersion => (412, "stale_version", "It changed since it was read"),
             Self::TooLarge => (413, "too_large", "The body is larger than the limit"),
-            Self::UnsupportedMediaType => {
-                (415, "unsupported_media_type", "This content type is not understood here")
-            }
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported_media_type",
+                "This content type is not understood here",
+            ),
             Self::Invalid => (422, "invalid", "A rule is broken"),
-            Self::IdempotencyMismatch => {
-                (422, "idempotency_mismatch", "The idempotency key was used with another body")
-            }
-            Self::PathOutsideRoot => {
-                (422, "path_outside_root", "The path is outside the directories that are allowed")
-            }
+            Self::IdempotencyMismatch => (
+                422,
+                "idempotency_mismatch",
+                "The idempotency key was used with another body",
+            ),
+            Self::PathOutsideRoot => (
+                422,
+                "path_outside_root",
+                "The path is outside the directories that are allowed",
+            ),
             Self::UnknownProcessor => (422, "unknown_processor", "There is no such processor"),
             Self::HoldFull => (429, "hold_full", "The hold of this topic is full"),
             Self::Busy => (429, "busy", "Too much is waiting already; try again"),
             Self::Internal => (500, "internal", "Something failed inside"),
-            Self::Unavailable => (503, "unavailable", "A service that is needed is not reachable"),
+            Self::Unavailable => (
+                503,
+                "unavailable",
+                "A service that is needed is not reachable",
+            ),
             Self::StorageFull => (507, "storage_full", "There is no room on disk"),
         }
     }
@@ -213,11 +235,22 @@ impl Problem {
     pub fn from_errors(code: Code, errors: Vec<FieldError>) -> Self {
         let detail = errors.first().map(|first| {
             let more = errors.len() - 1;
-            let tail = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            let place = if first.pointer.is_empty() { "the body" } else { &first.pointer };
+            let tail = if more == 0 {
+                String::new()
+            } else {
+                format!(" (and {more} more)")
+            };
+            let place = if first.pointer.is_empty() {
+                "the body"
+            } else {
+                &first.pointer
+            };
             format!("{place}: {}{tail}", first.message)
         });
-        Self { errors, ..Self::new(code, detail.unwrap_or_default()) }
+        Self {
+            errors,
+            ..Self::new(code, detail.unwrap_or_default())
+        }
     }
 
     /// Adds the delay after which another try makes sense.
@@ -234,7 +267,10 @@ impl Problem {
 
 /// A field error from its two halves.
 pub fn field(pointer: impl Into<String>, message: impl Into<String>) -> FieldError {
-    FieldError { pointer: pointer.into(), message: message.into() }
+    FieldError {
+        pointer: pointer.into(),
+        message: message.into(),
+    }
 }
 
 impl std::fmt::Display for Problem {
@@ -279,7 +315,10 @@ mod tests {
     fn several_faults_are_all_listed() {
         let problem = Problem::from_errors(
             Code::Invalid,
-            vec![field("/name", "is missing"), field("/partitions", "is 1 to 8")],
+            vec![
+                field("/name", "is missing"),
+                field("/partitions", "is 1 to 8"),
+            ],
         );
         assert_eq!(problem.status, 422);
         assert_eq!(problem.detail, "/name: is missing (and 1 more)");

@@ -75,8 +75,14 @@ mod tests {
     fn null_empty_text_and_bytes_stay_apart() {
         assert_eq!(text(None), (None, Encoding::Utf8));
         assert_eq!(text(Some(b"")), (Some(String::new()), Encoding::Utf8));
-        assert_eq!(text(Some("ä".as_bytes())), (Some("ä".to_owned()), Encoding::Utf8));
-        assert_eq!(text(Some(&[0xff])), (Some("/w==".to_owned()), Encoding::Base64));
+        assert_eq!(
+            text(Some("ä".as_bytes())),
+            (Some("ä".to_owned()), Encoding::Utf8)
+        );
+        assert_eq!(
+            text(Some(&[0xff])),
+            (Some("/w==".to_owned()), Encoding::Base64)
+        );
     }
 
     #[test]
@@ -84,7 +90,10 @@ mod tests {
         let json = |header: Header| serde_json::to_string(&header).unwrap();
         assert_eq!(json(Header::new("h", Some(b"v"))), r#"["h","v"]"#);
         assert_eq!(json(Header::new("h", None)), r#"["h",null]"#);
-        assert_eq!(json(Header::new("h", Some(&[0xff]))), r#"["h","/w==","base64"]"#);
+        assert_eq!(
+            json(Header::new("h", Some(&[0xff]))),
+            r#"["h","/w==","base64"]"#
+        );
         let back: Header = serde_json::from_str(r#"["h","/w==","base64"]"#).unwrap();
         assert_eq!(back, Header::new("h", Some(&[0xff])));
     }

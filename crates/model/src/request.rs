@@ -29,7 +29,9 @@ impl Kind {
 
     /// Reads the word on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Create, Self::Change, Self::Delete].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Create, Self::Change, Self::Delete]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 

@@ -28,7 +28,8 @@ impl Timestamp {
     /// # Errors
     /// When the text is no RFC 3339 instant.
     pub fn parse(text: &str) -> Result<Self, jiff::Error> {
-        text.parse::<jiff::Timestamp>().map(|t| Self(t.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .map(|t| Self(t.as_millisecond()))
     }
 }
 
@@ -70,8 +71,14 @@ mod tests {
     fn is_rfc_3339_with_milliseconds() {
         let instant = Timestamp::from_millis(1_700_000_000_120);
         assert_eq!(instant.to_string(), "2023-11-14T22:13:20.120Z");
-        assert_eq!(Timestamp::parse("2023-11-14T22:13:20.120Z").unwrap(), instant);
-        assert_eq!(Timestamp::parse("2023-11-14T23:13:20.120+01:00").unwrap(), instant);
+        assert_eq!(
+            Timestamp::parse("2023-11-14T22:13:20.120Z").unwrap(),
+            instant
+        );
+        assert_eq!(
+            Timestamp::parse("2023-11-14T23:13:20.120+01:00").unwrap(),
+            instant
+        );
         assert!(Timestamp::parse("yesterday").is_err());
     }
 }

@@ -25,9 +25,7 @@ pub struct TopicSpec {
 }
 
 /// What happens to records that are held when their topic is stopped for good.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStop {
     /// Kept in the spool.
@@ -51,7 +49,9 @@ impl OnStop {
 
     /// Reads the word on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Hold, Self::DeadLetter, Self::Discard].into_iter().find(|p| p.as_str() == text)
+        [Self::Hold, Self::DeadLetter, Self::Discard]
+            .into_iter()
+            .find(|p| p.as_str() == text)
     }
 }
 

@@ -15,6 +15,9 @@ mod tests {
     #[test]
     fn doubles_up_to_the_bound() {
         let at = |n| delay(n, Duration::from_secs(1), Duration::from_secs(60)).as_secs();
-        assert_eq!([at(0), at(1), at(2), at(3), at(7), at(u32::MAX)], [1, 1, 2, 4, 60, 60]);
+        assert_eq!(
+            [at(0), at(1), at(2), at(3), at(7), at(u32::MAX)],
+            [1, 1, 2, 4, 60, 60]
+        );
     }
 }

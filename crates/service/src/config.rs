@@ -25,7 +25,9 @@ pub struct Flags {
 impl Flags {
     /// Reads the process's arguments; exits with code 2 when they are wrong.
     pub fn read(identity: &Identity) -> Self {
-        let command = Self::command().name(identity.name).version(identity.version);
+        let command = Self::command()
+            .name(identity.name)
+            .version(identity.version);
         let matches = command.get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -49,8 +51,10 @@ pub enum ConfigError {
 /// are listed.
 pub fn load<S: Settings>(identity: &Identity, flags: &Flags) -> Result<S, ConfigError> {
     let read = |error: config::ConfigError| ConfigError::Read(describe(&error, identity, flags));
-    let mut builder = config::Config::builder()
-        .add_source(config::File::from_str(identity.defaults, config::FileFormat::Toml));
+    let mut builder = config::Config::builder().add_source(config::File::from_str(
+        identity.defaults,
+        config::FileFormat::Toml,
+    ));
     if let Some(path) = &flags.config {
         let text = fs_err::read_to_string(path).map_err(|e| ConfigError::Read(e.to_string()))?;
         let source = config::File::from_str(&text, config::FileFormat::Toml);
@@ -63,9 +67,17 @@ pub fn load<S: Settings>(identity: &Identity, flags: &Flags) -> Result<S, Config
     for assignment in &flags.set {
         builder = builder.add_source(assignment_source(assignment)?);
     }
-    let settings: S = builder.build().map_err(read)?.try_deserialize().map_err(read)?;
+    let settings: S = builder
+        .build()
+        .map_err(read)?
+        .try_deserialize()
+        .map_err(read)?;
     let faults = settings.faults();
-    if faults.is_empty() { Ok(settings) } else { Err(ConfigError::Invalid(faults)) }
+    if faults.is_empty() {
+        Ok(settings)
+    } else {
+        Err(ConfigError::Invalid(faults))
+    }
 }
 
 type Source = config::File<config::FileSourceString, config::FileFormat>;
@@ -73,13 +85,21 @@ type Source = config::File<config::FileSourceString, config::FileFormat>;
 /// `a.b=value` as a one-line TOML source; a value that is no TOML value counts as a string.
 fn assignment_source(assignment: &str) -> Result<Source, ConfigError> {
     let Some((key, value)) = assignment.split_once('=') else {
-        return Err(ConfigError::Read(format!("--set {assignment:?} is not KEY=VALUE")));
+        return Err(ConfigError::Read(format!(
+            "--set {assignment:?} is not KEY=VALUE"
+        )));
     };
     let as_value = format!("{key} = {value}");
     let quoted = serde_json::Value::from(value).to_string();
-    let text = if parses(&as_value) { as_value } else { format!("{key} = {quoted}") };
+    let text = if parses(&as_value) {
+        as_value
+    } else {
+        format!("{key} = {quoted}")
+    };
     if !parses(&text) {
-        return Err(ConfigError::Read(format!("--set {assignment:?} has no valid key")));
+        return Err(ConfigError::Read(format!(
+            "--set {assignment:?} has no valid key"
+        )));
     }
     Ok(config::File::from_str(&text, config::FileFormat::Toml))
 }
@@ -90,7 +110,10 @@ fn parses(text: &str) -> bool {
 }
 
 fn describe(error: &config::ConfigError, identity: &Identity, flags: &Flags) -> String {
-    let file = flags.config.as_deref().map_or("no file".to_owned(), |p| p.display().to_string());
+    let file = flags
+        .config
+        .as_deref()
+        .map_or("no file".to_owned(), |p| p.display().to_string());
     let prefix = identity.env_prefix;
     format!("{error} (read from {file}, {prefix}__* variables and --set flags)")
 }
@@ -129,7 +152,7 @@ impl HttpSettings {
                 self.listen
             ));
         }
-        if self.tls() != !self.tls_key_file.as_os_str().is_empty() {
+        if self.tls() == self.tls_key_file.as_os_str().is_empty() {
             faults.push("http.tls_cert_file and http.tls_key_file go together".to_owned());
         }
         faults
@@ -148,7 +171,11 @@ pub struct AdminApiSettings {
 
 /// A path from the configuration: relative ones are under `base`.
 pub fn under(base: &Path, path: &Path) -> PathBuf {
-    if path.is_absolute() { path.to_path_buf() } else { base.join(path) }
+    if path.is_absolute() {
+        path.to_path_buf()
+    } else {
+        base.join(path)
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +194,11 @@ mod tests {
 
     impl Settings for Sample {
         fn faults(&self) -> Vec<String> {
-            if self.port == 1 { vec!["port is not 1".into()] } else { vec![] }
+            if self.port == 1 {
+                vec!["port is not 1".into()]
+            } else {
+                vec![]
+            }
         }
         fn log(&self) -> &LogSettings {
             &self.log
@@ -183,7 +214,13 @@ mod tests {
 
     fn with(set: &[&str]) -> Result<Sample, ConfigError> {
         let set = set.iter().map(ToString::to_string).collect();
-        load(&SAMPLE, &Flags { set, ..Flags::default() })
+        load(
+            &SAMPLE,
+            &Flags {
+                set,
+                ..Flags::default()
+            },
+        )
     }
 
     #[test]
@@ -193,7 +230,11 @@ mod tests {
         std::fs::write(&file, "port = 6\nname = \"file\"\n").unwrap();
         let flags = Flags {
             config: Some(file),
-            set: vec!["port=7".into(), "list=[\"a\",\"b\"]".into(), "log.level=warn".into()],
+            set: vec![
+                "port=7".into(),
+                "list=[\"a\",\"b\"]".into(),
+                "log.level=warn".into(),
+            ],
             check_config: false,
         };
         let sample: Sample = load(&SAMPLE, &flags).unwrap();
@@ -205,7 +246,12 @@ mod tests {
     #[test]
     fn unknown_keys_and_broken_rules_are_refused() {
         assert!(with(&["prot=7"]).unwrap_err().to_string().contains("prot"));
-        assert!(with(&["port=1"]).unwrap_err().to_string().contains("port is not 1"));
+        assert!(
+            with(&["port=1"])
+                .unwrap_err()
+                .to_string()
+                .contains("port is not 1")
+        );
         assert!(with(&["port"]).is_err());
         assert_eq!(with(&["name=a b://c"]).unwrap().name, "a b://c");
     }

@@ -38,19 +38,37 @@ impl Health {
 
     /// Says that a dependency is in trouble, but the service still serves.
     pub fn degraded(&self, name: &'static str, reason: impl Into<String>) {
-        self.set(name, Trouble { reason: reason.into(), fatal: false });
+        self.set(
+            name,
+            Trouble {
+                reason: reason.into(),
+                fatal: false,
+            },
+        );
     }
 
     /// Says that the service cannot serve.
     pub fn unavailable(&self, name: &'static str, reason: impl Into<String>) {
-        self.set(name, Trouble { reason: reason.into(), fatal: true });
+        self.set(
+            name,
+            Trouble {
+                reason: reason.into(),
+                fatal: true,
+            },
+        );
     }
 
     fn set(&self, name: &'static str, trouble: Trouble) {
         let mut troubles = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = troubles.get(name).is_some_and(|old| old.fatal == trouble.fatal);
+        let known = troubles
+            .get(name)
+            .is_some_and(|old| old.fatal == trouble.fatal);
         if !known {
-            tracing::warn!(dependency = name, reason = trouble.reason, "{name} is in trouble");
+            tracing::warn!(
+                dependency = name,
+                reason = trouble.reason,
+                "{name} is in trouble"
+            );
         }
         troubles.insert(name, trouble);
     }
@@ -59,22 +77,36 @@ impl Health {
     pub fn readiness(&self) -> Readiness {
         let troubles = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let fatal = troubles.values().any(|trouble| trouble.fatal);
-        let degraded: Vec<_> =
-            troubles.iter().filter(|(_, t)| !t.fatal).map(|(name, _)| *name).collect();
+        let degraded: Vec<_> = troubles
+            .iter()
+            .filter(|(_, t)| !t.fatal)
+            .map(|(name, _)| *name)
+            .collect();
         let status = match (fatal, degraded.is_empty()) {
             (true, _) => "unavailable",
             (false, false) => "degraded",
             (false, true) => "ready",
         };
-        let reasons = troubles.iter().map(|(name, t)| (*name, t.reason.clone())).collect();
-        Readiness { status, degraded, reasons }
+        let reasons = troubles
+            .iter()
+            .map(|(name, t)| (*name, t.reason.clone()))
+            .collect();
+        Readiness {
+            status,
+            degraded,
+            reasons,
+        }
     }
 }
 
 impl Readiness {
     /// The HTTP status of the readiness probe.
     pub fn http_status(&self) -> u16 {
-        if self.status == "unavailable" { 503 } else { 200 }
+        if self.status == "unavailable" {
+            503
+        } else {
+            200
+        }
     }
 }
 

@@ -32,11 +32,15 @@ impl KafkaSettings {
         }
         let protocol = self.security_protocol.as_str();
         if !["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"].contains(&protocol) {
-            faults.push(format!("kafka.security_protocol = {protocol:?} is not known"));
+            faults.push(format!(
+                "kafka.security_protocol = {protocol:?} is not known"
+            ));
         }
         if protocol.ends_with("ssl") && !cfg!(feature = "kafka-tls") {
             let way_out = "build with --features kafka-tls";
-            faults.push(format!("kafka.security_protocol = {protocol:?} needs a {way_out}"));
+            faults.push(format!(
+                "kafka.security_protocol = {protocol:?} needs a {way_out}"
+            ));
         }
         if protocol.starts_with("sasl") && self.sasl_password_file.as_os_str().is_empty() {
             faults.push("kafka.sasl_password_file is needed with SASL".to_owned());

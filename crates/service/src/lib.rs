@@ -49,7 +49,10 @@ pub trait Settings: DeserializeOwned {
 /// Starts a daemon: flags, configuration, telemetry, then `run`; turns the outcome into an exit code.
 ///
 /// 0 after a clean stop, 1 after a failed run, 2 for bad flags, 78 for a bad configuration.
-#[expect(clippy::print_stderr, reason = "without a configuration there is no log to write to")]
+#[expect(
+    clippy::print_stderr,
+    reason = "without a configuration there is no log to write to"
+)]
 pub fn main<S: Settings>(
     identity: Identity,
     run: impl FnOnce(S) -> anyhow::Result<()>,

@@ -29,7 +29,10 @@ impl Secret {
         let text = text.trim();
         if text.is_empty() {
             let message = format!("{} is empty", path.display());
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                message,
+            ));
         }
         Ok(Self(text.to_owned()))
     }

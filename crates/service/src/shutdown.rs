@@ -12,7 +12,9 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { wish: watch::Sender::new(false) }
+        Self {
+            wish: watch::Sender::new(false),
+        }
     }
 }
 
@@ -25,12 +27,14 @@ impl Shutdown {
         let this = Self::default();
         let handle = this.clone();
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                tracing::info!(signal, "stop requested");
-                handle.request();
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                if let Some(signal) = signals.forever().next() {
+                    tracing::info!(signal, "stop requested");
+                    handle.request();
+                }
+            })?;
         Ok(this)
     }
 

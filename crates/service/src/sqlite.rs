@@ -8,7 +8,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -96,10 +96,12 @@ impl Database {
         migrations.run(&mut writer)?;
         after_commit(&writer);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(|reader| {
-            configure(reader)?;
-            reader.pragma_update(None, "query_only", true)
-        });
+        let manager = SqliteConnectionManager::file(path)
+            .with_flags(flags)
+            .with_init(|reader| {
+                configure(reader)?;
+                reader.pragma_update(None, "query_only", true)
+            });
         let readers = r2d2::Pool::builder()
             .max_size(READERS)
             .connection_timeout(BUSY_TIMEOUT)
@@ -108,7 +110,11 @@ impl Database {
         std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn(move || write_loop(&mut writer, &queue, &after_commit))?;
-        Ok(Self { jobs, readers, _lock: Arc::new(lock) })
+        Ok(Self {
+            jobs,
+            readers,
+            _lock: Arc::new(lock),
+        })
     }
 
     /// Runs a command on the writer, in a savepoint of its own; an error rolls the savepoint back.
@@ -142,7 +148,9 @@ impl Database {
             Err(TrySendError::Full(_)) => return Err(E::from(StoreError::Busy)),
             Err(TrySendError::Disconnected(_)) => return Err(E::from(StoreError::Stopped)),
         }
-        receiver.await.unwrap_or_else(|_| Err(E::from(StoreError::Stopped)))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(E::from(StoreError::Stopped)))
     }
 
     /// Runs a query on a reading connection, off the async threads.
@@ -159,7 +167,9 @@ impl Database {
     {
         let readers = self.readers.clone();
         let work = move || {
-            let connection = readers.get().map_err(|error| E::from(StoreError::from(error)))?;
+            let connection = readers
+                .get()
+                .map_err(|error| E::from(StoreError::from(error)))?;
             query(&connection)
         };
         let done = tokio::task::spawn_blocking(work).await;
@@ -175,10 +185,19 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn private_file(path: &Path) -> std::io::Result<File> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         fs_err::create_dir_all(parent)?;
     }
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Takes the lock file beside the database, or names who holds it.
@@ -195,8 +214,7 @@ fn lock(database: &Path) -> Result<File, StoreError> {
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder)?;
+            let holder = fs_err::read_to_string(&path)?;
             Err(StoreError::Locked { path, holder })
         }
         Err(TryLockError::Error(error)) => Err(error.into()),
@@ -244,7 +262,11 @@ fn write_group(
         if let Ok((_, answer)) = outcome {
             answers.push(answer);
         }
-        next = if answers.len() < GROUP_MAX { queue.try_recv().ok() } else { None };
+        next = if answers.len() < GROUP_MAX {
+            queue.try_recv().ok()
+        } else {
+            None
+        };
     }
     transaction.commit()
 }
@@ -261,7 +283,8 @@ mod tests {
     }
 
     async fn insert(db: &Database, n: i64) -> Result<usize, StoreError> {
-        db.write(move |c| Ok(c.execute("INSERT INTO t VALUES (?1)", [n])?)).await
+        db.write(move |c| Ok(c.execute("INSERT INTO t VALUES (?1)", [n])?))
+            .await
     }
 
     #[tokio::test]
@@ -274,7 +297,10 @@ mod tests {
             tokio::spawn(async move { insert(&db, n % 7).await.is_ok() })
         });
         let outcomes = futures_util::future::join_all(writes).await;
-        let successes = outcomes.into_iter().filter(|ok| *ok.as_ref().unwrap()).count();
+        let successes = outcomes
+            .into_iter()
+            .filter(|ok| *ok.as_ref().unwrap())
+            .count();
         assert_eq!(successes, 6, "0 and 2 to 6 once each; 1 was there");
         let count: i64 = db
             .read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?))
@@ -299,6 +325,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = open(dir.path()).unwrap();
         let message = open(dir.path()).unwrap_err().to_string();
-        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+        assert!(
+            message.contains(&format!("process {}", std::process::id())),
+            "{message}"
+        );
     }
 }

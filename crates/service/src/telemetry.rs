@@ -18,17 +18,21 @@ pub struct LogSettings {
 
 /// Starts logging to standard error.
 pub fn init(settings: &LogSettings) {
-    let filter =
-        EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let json = match settings.format.as_str() {
         "json" => true,
         "text" => false,
         _ => !std::io::stderr().is_terminal(),
     };
     // A second initialisation (tests) keeps the first.
-    let _already_set = if json { builder.json().try_init() } else { builder.try_init() };
+    let _already_set = if json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
 }
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();

@@ -21,14 +21,20 @@ pub struct BodyLimits {
 
 impl Default for BodyLimits {
     fn default() -> Self {
-        Self { max_bytes: 1024 * 1024, timeout: Duration::from_secs(30) }
+        Self {
+            max_bytes: 1024 * 1024,
+            timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl From<&crate::config::HttpSettings> for BodyLimits {
     fn from(settings: &crate::config::HttpSettings) -> Self {
         let timeout = Duration::from_secs(settings.body_timeout_s);
-        Self { max_bytes: settings.body_max_bytes, timeout }
+        Self {
+            max_bytes: settings.body_max_bytes,
+            timeout,
+        }
     }
 }
 
@@ -41,12 +47,16 @@ impl FromRequest for JsonBytes {
     type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limits = request.app_data::<web::Data<BodyLimits>>().map(|limits| ***limits);
+        let limits = request
+            .app_data::<web::Data<BodyLimits>>()
+            .map(|limits| ***limits);
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
         let payload = payload.take();
         Box::pin(async move {
             let bytes = collect(payload, limits.unwrap_or_default()).await?;
-            let content_type = content_type.as_ref().map(|value| value.to_str().unwrap_or("?"));
+            let content_type = content_type
+                .as_ref()
+                .map(|value| value.to_str().unwrap_or("?"));
             if !bytes.is_empty() && !content_type.is_some_and(is_json) {
                 let got = content_type.unwrap_or("none");
                 let detail = format!("send Content-Type: application/json, not {got}");
@@ -68,7 +78,10 @@ async fn collect(mut payload: Payload, limits: BodyLimits) -> Result<Bytes, Fail
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|error| {
-                Problem::new(Code::MalformedRequest, format!("the body cannot be read: {error}"))
+                Problem::new(
+                    Code::MalformedRequest,
+                    format!("the body cannot be read: {error}"),
+                )
             })?;
             if body.len() + chunk.len() > limits.max_bytes {
                 let detail = format!("a body has at most {} bytes", limits.max_bytes);
@@ -78,11 +91,9 @@ async fn collect(mut payload: Payload, limits: BodyLimits) -> Result<Bytes, Fail
         }
         Ok(body.freeze())
     };
-    match tokio::time::timeout(limits.timeout, read).await {
-        Ok(outcome) => outcome.map_err(Failure::from),
-        Err(_) => {
-            let detail = format!("the body did not arrive within {:?}", limits.timeout);
-            Err(Problem::new(Code::RequestTimeout, detail).into())
-        }
+    if let Ok(outcome) = tokio::time::timeout(limits.timeout, read).await {
+        return outcome.map_err(Failure::from);
     }
+    let detail = format!("the body did not arrive within {:?}", limits.timeout);
+    Err(Problem::new(Code::RequestTimeout, detail).into())
 }

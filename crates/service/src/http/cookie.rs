@@ -31,21 +31,35 @@ struct Session {
 impl Sessions {
     /// Sessions under a cookie name; `secure` when the service speaks TLS.
     pub fn new(name: &'static str, secure: bool) -> Self {
-        Self { name, secure, inner: Arc::default() }
+        Self {
+            name,
+            secure,
+            inner: Arc::default(),
+        }
     }
 
     /// Starts a session for a token that was verified.
     pub fn start(&self, token: &str) -> Cookie<'static> {
-        let id = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let id = format!(
+            "{}{}",
+            uuid::Uuid::new_v4().simple(),
+            uuid::Uuid::new_v4().simple()
+        );
         let mut sessions = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| session.used.elapsed() < IDLE_MAX);
         if sessions.len() >= SESSIONS_MAX {
-            let oldest = sessions.iter().min_by_key(|(_, s)| s.used).map(|(id, _)| *id);
+            let oldest = sessions
+                .iter()
+                .min_by_key(|(_, s)| s.used)
+                .map(|(id, _)| *id);
             if let Some(oldest) = oldest {
                 sessions.remove(&oldest);
             }
         }
-        let session = Session { token: Secret::new(token.to_owned()), used: Instant::now() };
+        let session = Session {
+            token: Secret::new(token.to_owned()),
+            used: Instant::now(),
+        };
         sessions.insert(hash(&id), session);
         self.cookie(id)
     }
@@ -93,7 +107,12 @@ pub fn same_origin(request: &HttpRequest) -> bool {
         // Not a browser: it sends no cookies by itself, so there is nothing to forge.
         return true;
     };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let origin = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
     matches!((origin, host), (Some((_, origin)), Some(host)) if origin == host)
 }

@@ -36,7 +36,9 @@ pub fn asset(
     let quoted = format!("\"{etag}\"");
     let known = request.headers().get(header::IF_NONE_MATCH);
     if known.is_some_and(|known| known.as_bytes() == quoted.as_bytes()) {
-        return HttpResponse::NotModified().insert_header((header::ETAG, quoted)).finish();
+        return HttpResponse::NotModified()
+            .insert_header((header::ETAG, quoted))
+            .finish();
     }
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, content_type))
@@ -48,5 +50,7 @@ pub fn asset(
 
 /// Sends the browser to another page after a form (303).
 pub fn redirect(to: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((header::LOCATION, to)).finish()
+    HttpResponse::SeeOther()
+        .insert_header((header::LOCATION, to))
+        .finish()
 }

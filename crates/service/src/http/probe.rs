@@ -10,14 +10,23 @@ use serde_json::json;
 pub fn configure(config: &mut web::ServiceConfig, health: &Health, identity: Identity) {
     let ready = health.clone();
     config
-        .route("/livez", web::get().to(|| async { HttpResponse::Ok().json(json!({"status": "ok"})) }))
-        .route("/readyz", web::get().to(move || {
-            let readiness = ready.readiness();
-            async move { readiness_answer(&readiness) }
-        }))
-        .route("/version", web::get().to(move || async move {
-            HttpResponse::Ok().json(json!({"name": identity.name, "version": identity.version}))
-        }));
+        .route(
+            "/livez",
+            web::get().to(|| async { HttpResponse::Ok().json(json!({"status": "ok"})) }),
+        )
+        .route(
+            "/readyz",
+            web::get().to(move || {
+                let readiness = ready.readiness();
+                async move { readiness_answer(&readiness) }
+            }),
+        )
+        .route(
+            "/version",
+            web::get().to(move || async move {
+                HttpResponse::Ok().json(json!({"name": identity.name, "version": identity.version}))
+            }),
+        );
 }
 
 fn readiness_answer(readiness: &crate::health::Readiness) -> HttpResponse {
@@ -28,7 +37,11 @@ fn readiness_answer(readiness: &crate::health::Readiness) -> HttpResponse {
 /// The answer of `/api/health`: alive, with everything that is in trouble.
 pub fn health_answer(health: &Health) -> HttpResponse {
     let readiness = health.readiness();
-    let status = if readiness.status == "ready" { "healthy" } else { readiness.status };
+    let status = if readiness.status == "ready" {
+        "healthy"
+    } else {
+        readiness.status
+    };
     HttpResponse::Ok().json(json!({
         "status": status,
         "timestamp": now(),

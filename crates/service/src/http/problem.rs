@@ -47,8 +47,7 @@ pub fn internal(error: &dyn fmt::Display) -> Failure {
 pub fn respond(problem: &Problem) -> HttpResponse {
     let mut problem = problem.clone();
     problem.request_id = super::track::request_id();
-    let status =
-        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut builder = HttpResponseBuilder::new(status);
     if status == StatusCode::UNAUTHORIZED {
         builder.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"sluice\""));
@@ -59,7 +58,9 @@ pub fn respond(problem: &Problem) -> HttpResponse {
     builder.insert_header((header::CONTENT_TYPE, PROBLEM_JSON));
     match serde_json::to_vec(&problem) {
         Ok(body) => builder.body(body),
-        Err(_) => builder.insert_header(ContentType::plaintext()).body("internal error"),
+        Err(_) => builder
+            .insert_header(ContentType::plaintext())
+            .body("internal error"),
     }
 }
 
@@ -68,7 +69,9 @@ impl From<crate::sqlite::StoreError> for Failure {
     fn from(error: crate::sqlite::StoreError) -> Self {
         match error {
             crate::sqlite::StoreError::Busy => {
-                Problem::new(Code::Busy, "too many changes are waiting").retry_after(1).into()
+                Problem::new(Code::Busy, "too many changes are waiting")
+                    .retry_after(1)
+                    .into()
             }
             other => internal(&other),
         }

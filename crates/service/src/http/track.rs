@@ -52,17 +52,33 @@ fn finish<B>(
     started: Instant,
 ) -> ServiceResponse<B> {
     if let Ok(value) = HeaderValue::from_str(id) {
-        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(REQUEST_ID), value);
     }
     let status = response.status().as_u16();
-    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let route = response
+        .request()
+        .match_pattern()
+        .unwrap_or_else(|| "unmatched".to_owned());
     let took = started.elapsed();
-    let labels = [("route", route), ("method", method.to_owned()), ("status", status.to_string())];
+    let labels = [
+        ("route", route),
+        ("method", method.to_owned()),
+        ("status", status.to_string()),
+    ];
     metrics::counter!("http_requests_total", &labels).increment(1);
     metrics::histogram!("http_request_duration_seconds", &labels[..2]).record(took.as_secs_f64());
     let path = response.request().path();
     let duration_ms = took.as_millis() as u64;
-    tracing::debug!(request.id = id, method, path, status, duration_ms, "request served");
+    tracing::debug!(
+        request.id = id,
+        method,
+        path,
+        status,
+        duration_ms,
+        "request served"
+    );
     response
 }
 
@@ -74,11 +90,12 @@ fn incoming_id(request: &ServiceRequest) -> Option<String> {
 }
 
 /// Gives a body to the errors that actix answers without one, such as 405.
-fn named<B: MessageBody>(
-    response: ServiceResponse<B>,
-) -> ServiceResponse<EitherBody<B, BoxBody>> {
+fn named<B: MessageBody>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B, BoxBody>> {
     let status = response.status().as_u16();
-    let empty = matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0));
+    let empty = matches!(
+        response.response().body().size(),
+        BodySize::None | BodySize::Sized(0)
+    );
     let ours = response.request().extensions().contains::<Bodiless>();
     if status < 400 || !empty || ours {
         return response.map_into_left_body();
@@ -86,12 +103,21 @@ fn named<B: MessageBody>(
     let path = response.request().path().to_owned();
     let method = response.request().method().to_string();
     let problem = match status {
-        404 => Problem::new(Code::NotFound, format!("there is nothing at {path}; see /docs")),
-        405 => Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}")),
+        404 => Problem::new(
+            Code::NotFound,
+            format!("there is nothing at {path}; see /docs"),
+        ),
+        405 => Problem::new(
+            Code::MethodNotAllowed,
+            format!("{path} does not take {method}"),
+        ),
         408 => Problem::new(Code::RequestTimeout, "the request did not arrive in time"),
         413 => Problem::new(Code::TooLarge, "the request is larger than the limit"),
         415 => Problem::new(Code::UnsupportedMediaType, "send application/json"),
-        500.. => Problem::new(Code::Internal, "the log has the cause under this request_id"),
+        500.. => Problem::new(
+            Code::Internal,
+            "the log has the cause under this request_id",
+        ),
         _ => Problem::new(Code::MalformedRequest, "the request cannot be read"),
     };
     let (request, _) = response.into_parts();

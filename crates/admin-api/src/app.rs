@@ -1,0 +1,84 @@
+//! Use cases: one a file. Each takes a connection inside the writer's transaction, who acts and when,
+//! and its input; it writes the new state, the audit row and the change in that one transaction. None
+//! speaks HTTP or Kafka.
+
+pub mod decide;
+pub mod delete;
+pub mod observe;
+pub mod request_topic;
+pub mod subscribe;
+mod transition;
+
+use crate::error::Outcome;
+use rusqlite::Connection;
+use sluice_model::access::Actor;
+use sluice_model::policy::Policy;
+use sluice_model::problem::{Code, Problem};
+use sluice_model::request::Request;
+use sluice_model::time::Timestamp;
+use sluice_model::topic::Topic;
+use std::sync::Arc;
+
+/// Who acts, when, and under which rules.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Who acts.
+    pub actor: Actor,
+    /// When.
+    pub now: Timestamp,
+    /// The rules for requests.
+    pub policy: Arc<Policy>,
+    /// The times of the lifecycle.
+    pub lifecycle: crate::settings::LifecycleSettings,
+}
+
+/// What a decision says.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// Why.
+    pub reason: Option<String>,
+    /// The version that the decision is about; none means the current one.
+    pub if_match: Option<i64>,
+}
+
+fn topic(connection: &Connection, topic_id: i64) -> Outcome<Topic> {
+    let found = crate::store::topics::by_id(connection, topic_id)?;
+    let missing = || {
+        Problem::new(
+            Code::NotFound,
+            format!("there is no topic with id {topic_id}"),
+        )
+    };
+    Ok(found.ok_or_else(missing)?)
+}
+
+fn request(connection: &Connection, request_id: i64) -> Outcome<Request> {
+    let found = crate::store::requests::by_id(connection, request_id)?;
+    let missing = || {
+        Problem::new(
+            Code::NotFound,
+            format!("there is no request with id {request_id}"),
+        )
+    };
+    Ok(found.ok_or_else(missing)?)
+}
+
+fn check_version(if_match: Option<i64>, version: i64) -> Outcome<()> {
+    match if_match {
+        Some(wanted) if wanted != version => {
+            let detail =
+                format!("version {wanted} was meant, the current one is {version}; read it again");
+            Err(Problem::new(Code::StaleVersion, detail).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The two-person rule.
+fn check_four_eyes(context: &Context, requested_by: &str) -> Outcome<()> {
+    if requested_by == context.actor.account && !context.policy.allow_self_approval {
+        let detail = format!("{requested_by} asked for it; somebody else approves it");
+        return Err(Problem::new(Code::SelfApproval, detail).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Deciding: about a topic's open create request, about a topic's fence, and about any request by id.
+
+use super::transition::transition;
+use super::{Context, Decision, check_four_eyes, check_version, delete, request, topic};
+use crate::error::Outcome;
+use crate::store::{requests, topics};
+use rusqlite::Connection;
+use sluice_model::access::Role;
+use sluice_model::lifecycle::Event;
+use sluice_model::problem::{Code, Problem};
+use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::topic::{Decided, Topic};
+
+/// Lets an approver (or, for withdraw, the requester) decide about a topic.
+///
+/// # Errors
+/// 404, 403 for the requester's own approval, 409 with the allowed events, 412, 422 without a reason.
+pub fn decide(
+    connection: &Connection,
+    context: &Context,
+    topic_id: i64,
+    event: Event,
+    decision: &Decision,
+) -> Outcome<Decided> {
+    let before = topic(connection, topic_id)?;
+    check_version(decision.if_match, before.version)?;
+    let create = requests::newest_of_topic(connection, topic_id, Kind::Create)?;
+    let after = decide_topic(connection, context, &before, create, event, decision)?;
+    Ok(decided(event, &after))
+}
+
+fn decided(event: Event, topic: &Topic) -> Decided {
+    Decided {
+        message: message(event).to_owned(),
+        topic_id: topic.topic_id,
+        status: topic.status,
+        version: topic.version,
+    }
+}
+
+const fn message(event: Event) -> &'static str {
+    match event {
+        Event::Approve => "Topic approved successfully",
+        Event::Reject => "Topic rejected",
+        Event::Withdraw => "Topic request withdrawn",
+        Event::Cancel => "Topic cancelled before it was created",
+        Event::Expire => "Topic request expired",
+        Event::Deactivate => "Topic deactivated",
+        Event::Reactivate => "Topic reactivated",
+        Event::Provisioned => "Topic activated",
+        Event::Purged => "Topic deleted",
+    }
+}
+
+fn decide_topic(
+    connection: &Connection,
+    context: &Context,
+    before: &Topic,
+    create: Option<Request>,
+    event: Event,
+    decision: &Decision,
+) -> Outcome<Topic> {
+    if event == Event::Reject
+        && decision
+            .reason
+            .as_deref()
+            .is_none_or(|r| r.trim().is_empty())
+    {
+        return Err(Problem::invalid("/reason", "is required: who asked learns why").into());
+    }
+    if event == Event::Withdraw {
+        check_owner(context, &before.requested_by)?;
+    }
+    let reason = decision.reason.as_deref();
+    let mut after = transition(connection, context, before, event, reason, create.as_ref())?;
+    // After the step, so that an illegal one is told first.
+    if event == Event::Approve {
+        check_four_eyes(context, &before.requested_by)?;
+    }
+    if let (Some(status), Some(create)) = (request_status(event), create) {
+        close(connection, context, create, status, reason)?;
+    }
+    match event {
+        Event::Deactivate if context.lifecycle.purge_on_deactivate => {
+            after.purge_after = delete::due(context);
+            topics::update_intent(connection, &after)?;
+        }
+        Event::Reactivate => delete::call_off(connection, context, after.topic_id)?,
+        _ => {}
+    }
+    Ok(after)
+}
+
+const fn request_status(event: Event) -> Option<RequestStatus> {
+    match event {
+        Event::Approve => Some(RequestStatus::Approved),
+        Event::Reject => Some(RequestStatus::Rejected),
+        Event::Withdraw => Some(RequestStatus::Withdrawn),
+        Event::Expire => Some(RequestStatus::Expired),
+        Event::Cancel => Some(RequestStatus::Cancelled),
+        Event::Deactivate | Event::Reactivate | Event::Provisioned | Event::Purged => None,
+    }
+}
+
+fn check_owner(context: &Context, requested_by: &str) -> Outcome<()> {
+    if requested_by == context.actor.account || context.actor.may(Role::Admin) {
+        return Ok(());
+    }
+    let detail = format!("{requested_by} asked for it and may take it back; you may reject it");
+    Err(Problem::new(Code::Forbidden, detail).into())
+}
+
+/// Ends a request.
+pub(super) fn close(
+    connection: &Connection,
+    context: &Context,
+    mut request: Request,
+    status: RequestStatus,
+    reason: Option<&str>,
+) -> Outcome<()> {
+    request.status = status;
+    request.decided_at = Some(context.now);
+    request.decided_by = Some(context.actor.account.clone());
+    request.decision_reason = reason.map(str::to_owned);
+    request.version += 1;
+    requests::update(connection, &request)
+}
+
+/// Decides about a request of any kind by its id.
+///
+/// # Errors
+/// 404, 403 for the requester's own approval, 409 when it is decided already, 412, 422 without a reason.
+pub fn decide_request(
+    connection: &Connection,
+    context: &Context,
+    request_id: i64,
+    event: Event,
+    decision: &Decision,
+) -> Outcome<Decided> {
+    let request = request(connection, request_id)?;
+    check_version(decision.if_match, request.version)?;
+    if request.status != RequestStatus::Pending {
+        let detail = format!("request {request_id} is {} already", request.status);
+        let mut problem = Problem::new(Code::IllegalTransition, detail);
+        problem.allowed = Some(Vec::new());
+        return Err(problem.into());
+    }
+    let before = topic(connection, request.topic_id)?;
+    match request.kind {
+        Kind::Create => {
+            let after = decide_topic(connection, context, &before, Some(request), event, decision)?;
+            Ok(decided(event, &after))
+        }
+        Kind::Change | Kind::Delete => {
+            if event == Event::Withdraw {
+                check_owner(context, &request.requested_by)?;
+            }
+            delete::decide(connection, context, &before, request, event, decision)
+        }
+    }
+}

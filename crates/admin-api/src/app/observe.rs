@@ -1,0 +1,113 @@
+//! What the reconciler writes: observations, and the two events that are its alone.
+
+use super::transition::{Note, transition, write};
+use super::{Context, Decision, decide, topic};
+use crate::error::Outcome;
+use crate::store::{changes, changes::Feed, requests, subscriptions, topics};
+use rusqlite::Connection;
+use sluice_model::lifecycle::{Event, State};
+use sluice_model::request::Kind;
+use sluice_model::time::Timestamp;
+use sluice_model::topic::Topic;
+
+/// Kafka serves the topic as asked.
+///
+/// # Errors
+/// 409 when the topic is not approved any more.
+pub fn provisioned(connection: &Connection, context: &Context, topic_id: i64) -> Outcome<Topic> {
+    let before = topic(connection, topic_id)?;
+    let request = requests::newest_of_topic(connection, topic_id, Kind::Create)?;
+    transition(
+        connection,
+        context,
+        &before,
+        Event::Provisioned,
+        None,
+        request.as_ref(),
+    )
+}
+
+/// A try failed; another one follows at `next`.
+///
+/// # Errors
+/// When the store fails.
+pub fn failed(
+    connection: &Connection,
+    topic_id: i64,
+    attempts: i64,
+    next: Timestamp,
+    problem: &str,
+) -> Outcome<()> {
+    topics::update_observation(connection, topic_id, attempts, Some(next), Some(problem))
+}
+
+/// Commits to the deletion from Kafka, if nothing changed since `version` was read.
+///
+/// # Errors
+/// When the store fails. `None` when the topic changed meanwhile.
+pub fn start_purge(
+    connection: &Connection,
+    context: &Context,
+    topic_id: i64,
+    version: i64,
+) -> Outcome<Option<Topic>> {
+    let before = topic(connection, topic_id)?;
+    if before.version != version || before.status != State::Inactive {
+        return Ok(None);
+    }
+    let request = requests::newest_of_topic(connection, topic_id, Kind::Delete)?;
+    let mut after = before.clone();
+    after.purge_started_at = Some(context.now);
+    let note = Note {
+        action: "purge_started",
+        reason: None,
+        request: request.as_ref(),
+    };
+    write(connection, context, &before, after, &note).map(Some)
+}
+
+/// Kafka has no such topic any more.
+///
+/// # Errors
+/// 409 when the deletion had not begun.
+pub fn purged(connection: &Connection, context: &Context, topic_id: i64) -> Outcome<Topic> {
+    let before = topic(connection, topic_id)?;
+    let request = requests::newest_of_topic(connection, topic_id, Kind::Delete)?;
+    let after = transition(
+        connection,
+        context,
+        &before,
+        Event::Purged,
+        None,
+        request.as_ref(),
+    )?;
+    subscriptions::delete_of_topic(connection, topic_id)?;
+    let name = &after.topic_name;
+    changes::append(
+        connection,
+        context.now,
+        Feed::Subscription,
+        name,
+        "inactive",
+        None,
+    )?;
+    Ok(after)
+}
+
+/// Ends the create requests that nobody decided in time; says how many.
+///
+/// # Errors
+/// When the store fails.
+pub fn expire(connection: &Connection, context: &Context, before: Timestamp) -> Outcome<usize> {
+    let overdue = requests::overdue(connection, before)?;
+    for topic_id in &overdue {
+        decide::decide(
+            connection,
+            context,
+            *topic_id,
+            Event::Expire,
+            &Decision::default(),
+        )?;
+    }
+    Ok(overdue.len())
+}

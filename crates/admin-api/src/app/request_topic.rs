@@ -1,0 +1,145 @@
+//! Asking for a topic.
+
+use super::Context;
+use super::transition::{Note, record};
+use crate::error::{AppError, Outcome};
+use crate::store::{changes, changes::Feed, requests, topics};
+use rusqlite::Connection;
+use sluice_model::lifecycle::{Facts, State, allowed};
+use sluice_model::name::TopicName;
+use sluice_model::policy::{Verdict, judge};
+use sluice_model::problem::{Code, Problem};
+use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::topic::{NewTopic, Requested, Topic, TopicSpec};
+
+/// Files a request for a new topic; the topic's row is pending from now on.
+///
+/// # Errors
+/// 422 with every broken rule, 409 when the name is taken or collides, 429 when too much is open.
+pub fn request_topic(
+    connection: &Connection,
+    context: &Context,
+    asked: &NewTopic,
+) -> Outcome<Requested> {
+    let (name, spec) = match judge(&context.policy, asked) {
+        Verdict::OneApprover { name, spec } => (name, spec),
+        Verdict::Refuse(faults) => return Err(Problem::from_errors(Code::Invalid, faults).into()),
+    };
+    if let Some(taken) = topics::open_by_collision(connection, &name.collision_key())? {
+        return Err(taken_problem(&name, &taken));
+    }
+    check_quota(connection, context)?;
+    let mut topic = new_row(context, asked, &name, &spec);
+    topic.topic_id = topics::insert(connection, &name, &topic)?;
+    let mut request = new_request(context, &topic, spec, asked.description.clone());
+    request.request_id = requests::insert(connection, &request)?;
+    let note = Note {
+        action: "request",
+        reason: None,
+        request: Some(&request),
+    };
+    record(connection, context, None, &topic, &note)?;
+    let status = topic.status.as_str();
+    changes::append(
+        connection,
+        context.now,
+        Feed::Topic,
+        name.as_str(),
+        status,
+        None,
+    )?;
+    Ok(Requested {
+        message: "Topic creation request submitted".to_owned(),
+        topic_id: topic.topic_id,
+        topic_name: topic.topic_name,
+        status: topic.status,
+        request_id: request.request_id,
+        version: topic.version,
+    })
+}
+
+fn taken_problem(name: &TopicName, taken: &Topic) -> AppError {
+    let id = taken.topic_id;
+    let state = taken.status;
+    let mut problem = if taken.topic_name == name.as_str() {
+        let detail = format!("{name} exists already: topic {id} is {state}");
+        Problem::new(Code::Duplicate, detail)
+    } else {
+        let detail = format!(
+            "{name} collides with {} (topic {id}, {state}): Kafka takes '.' and '_' for the same in metric names",
+            taken.topic_name
+        );
+        Problem::new(Code::NameCollision, detail)
+    };
+    let facts = Facts {
+        state,
+        purge_started: taken.purge_started_at.is_some(),
+    };
+    problem.allowed = Some(allowed(facts));
+    problem.into()
+}
+
+fn check_quota(connection: &Connection, context: &Context) -> Outcome<()> {
+    let open = requests::open_of_account(connection, &context.actor.account)?;
+    let limit = context.policy.open_requests_per_account;
+    if open >= limit {
+        let detail = format!(
+            "{} has {open} open requests and may have {limit}; withdraw some, or wait for decisions",
+            context.actor.account
+        );
+        return Err(Problem::new(Code::Busy, detail).retry_after(60).into());
+    }
+    Ok(())
+}
+
+fn new_row(context: &Context, asked: &NewTopic, name: &TopicName, spec: &TopicSpec) -> Topic {
+    let account = &context.actor.account;
+    Topic {
+        topic_id: 0,
+        topic_name: name.to_string(),
+        status: State::Pending,
+        partitions: spec.partitions,
+        replication_factor: spec.replication_factor,
+        configs: spec.configs.clone(),
+        created_by: asked.created_by.clone().unwrap_or_else(|| account.clone()),
+        requested_by: account.clone(),
+        owner: asked.owner.clone(),
+        description: asked.description.clone().unwrap_or_default(),
+        on_stop: asked.on_stop.unwrap_or_default(),
+        created_at: context.now,
+        approved_at: None,
+        activated_at: None,
+        deactivated_at: None,
+        ended_at: None,
+        reason: None,
+        purge_after: None,
+        purge_started_at: None,
+        version: 1,
+        attempts: 0,
+        next_attempt_at: None,
+        last_problem: None,
+    }
+}
+
+fn new_request(
+    context: &Context,
+    topic: &Topic,
+    spec: TopicSpec,
+    reason: Option<String>,
+) -> Request {
+    Request {
+        request_id: 0,
+        kind: Kind::Create,
+        status: RequestStatus::Pending,
+        topic_id: topic.topic_id,
+        topic_name: topic.topic_name.clone(),
+        requested_by: context.actor.account.clone(),
+        spec,
+        reason,
+        created_at: context.now,
+        decided_at: None,
+        decided_by: None,
+        decision_reason: None,
+        version: 1,
+    }
+}

@@ -1,0 +1,41 @@
+//! The OpenAPI document.
+
+use crate::routes::{audit, decisions, poll, producers, requests, service, subscriptions, topics};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "Sluice admin API", description = "Governance of Kafka topics: ask, decide, follow."),
+    paths(
+        service::health, service::whoami, service::stats, service::drift, service::policy,
+        topics::list, topics::create, topics::get, topics::by_name,
+        decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
+        requests::list, requests::get, requests::decide,
+        poll::routes, poll::active, poll::changes,
+        subscriptions::list, subscriptions::add, subscriptions::remove,
+        producers::list, producers::heartbeat,
+        audit::list, audit::verify,
+    ),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", scheme);
+        openapi.security = Some(vec![SecurityRequirement::new(
+            "token",
+            Vec::<String>::new(),
+        )]);
+    }
+}
+
+/// The document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}

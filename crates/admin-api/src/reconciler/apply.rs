@@ -1,0 +1,220 @@
+//! Doing what the plan says: calls to Kafka outside of any transaction, then one command that writes
+//! the outcome down.
+
+use super::cluster::{ClusterError, Kafka};
+use super::plan::{Cluster, Step, differences};
+use crate::app::observe;
+use crate::error::{AppError, Outcome};
+use crate::state::State;
+use rdkafka::admin::ResourceSpecifier;
+use sluice_model::topic::Topic;
+use sluice_service::{backoff, now};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Topics that one CreateTopics carries.
+const CREATE_MAX: usize = 100;
+/// How long a pass waits for the leaders of what it created.
+const LEADERS_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const LEADERS_POLL: Duration = Duration::from_millis(10);
+/// Delay after the first failure.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+
+/// Applies the steps of a pass.
+///
+/// # Errors
+/// When Kafka does not answer: the rest waits for the next pass.
+pub async fn apply(
+    state: &State,
+    kafka: &Kafka,
+    steps: Vec<Step>,
+    cluster: &Cluster,
+) -> Result<(), ClusterError> {
+    let mut create = Vec::new();
+    for step in steps {
+        match step {
+            Step::Create(topic) => create.push(topic),
+            Step::Confirm(topic) => confirm(state, kafka, &topic, cluster).await?,
+            Step::StartPurge(topic) => start_purge(state, kafka, &topic).await?,
+            Step::Delete(topic) => delete(state, kafka, &topic).await?,
+            Step::Purged(topic) => purged(state, &topic).await,
+        }
+    }
+    for chunk in create.chunks(CREATE_MAX) {
+        create_chunk(state, kafka, chunk).await?;
+    }
+    Ok(())
+}
+
+async fn create_chunk(state: &State, kafka: &Kafka, topics: &[Topic]) -> Result<(), ClusterError> {
+    let outcomes = kafka.create(topics).await?;
+    let mut created = Vec::new();
+    for (topic, outcome) in topics.iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => created.push(topic.clone()),
+            Err(error @ ClusterError::Unreachable(_)) => return Err(error),
+            Err(error) => failed(state, topic, &error.to_string()).await,
+        }
+    }
+    let deadline = Instant::now() + LEADERS_WAIT;
+    while !created.is_empty() {
+        let only = match created.as_slice() {
+            [one] => Some(one.topic_name.clone()),
+            _ => None,
+        };
+        let cluster = kafka.look(only).await?;
+        let mut waiting = Vec::new();
+        for topic in created {
+            match cluster.topics.get(&topic.topic_name) {
+                Some(seen) if seen.led => confirm(state, kafka, &topic, &cluster).await?,
+                _ => waiting.push(topic),
+            }
+        }
+        created = waiting;
+        if Instant::now() >= deadline {
+            for topic in &created {
+                failed(
+                    state,
+                    topic,
+                    "created, but not every partition has a leader yet",
+                )
+                .await;
+            }
+            break;
+        }
+        if !created.is_empty() {
+            tokio::time::sleep(LEADERS_POLL).await;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a topic active when what Kafka has is what was asked.
+async fn confirm(
+    state: &State,
+    kafka: &Kafka,
+    topic: &Topic,
+    cluster: &Cluster,
+) -> Result<(), ClusterError> {
+    let Some(seen) = cluster.topics.get(&topic.topic_name) else {
+        return Ok(());
+    };
+    if !seen.led {
+        failed(state, topic, "not every partition has a leader yet").await;
+        return Ok(());
+    }
+    let configs = if topic.configs.is_empty() {
+        BTreeMap::new()
+    } else {
+        kafka
+            .configs(ResourceSpecifier::Topic(&topic.topic_name))
+            .await?
+    };
+    let differences = differences(topic, seen, &configs);
+    if !differences.is_empty() {
+        let problem = format!(
+            "a topic of this name exists and differs: {}",
+            differences.join("; ")
+        );
+        failed(state, topic, &problem).await;
+        return Ok(());
+    }
+    let context = state.system();
+    let topic_id = topic.topic_id;
+    let done = state
+        .database
+        .write(move |c| observe::provisioned(c, &context, topic_id))
+        .await;
+    match done {
+        Ok(topic) => {
+            metrics::counter!("admin_api_topics_provisioned_total").increment(1);
+            tracing::info!(
+                topic.id = topic_id,
+                topic.name = topic.topic_name,
+                "topic is active"
+            );
+        }
+        Err(AppError::Problem(problem)) => {
+            // Cancelled while it was being created: take it away again, it is ours and empty.
+            let name = &topic.topic_name;
+            tracing::warn!(topic.name = name, reason = %problem, "created topic is not wanted any more");
+            kafka.delete(name).await?;
+        }
+        Err(error) => tracing::error!(topic.id = topic_id, error = %error, "write the activation"),
+    }
+    Ok(())
+}
+
+async fn start_purge(state: &State, kafka: &Kafka, topic: &Topic) -> Result<(), ClusterError> {
+    let context = state.system();
+    let (topic_id, version) = (topic.topic_id, topic.version);
+    let started: Outcome<_> = state
+        .database
+        .write(move |c| observe::start_purge(c, &context, topic_id, version))
+        .await;
+    match started {
+        Ok(Some(topic)) => delete(state, kafka, &topic).await,
+        Ok(None) => Ok(()),
+        Err(error) => {
+            tracing::error!(topic.id = topic_id, error = %error, "start a deletion");
+            Ok(())
+        }
+    }
+}
+
+async fn delete(state: &State, kafka: &Kafka, topic: &Topic) -> Result<(), ClusterError> {
+    match kafka.delete(&topic.topic_name).await {
+        // Another pass follows at once and writes it down when the metadata shows it gone.
+        Ok(()) => state.nudge.notify_one(),
+        Err(error @ ClusterError::Unreachable(_)) => return Err(error),
+        Err(error) => failed(state, topic, &error.to_string()).await,
+    }
+    Ok(())
+}
+
+async fn purged(state: &State, topic: &Topic) {
+    let context = state.system();
+    let topic_id = topic.topic_id;
+    match state
+        .database
+        .write(move |c| observe::purged(c, &context, topic_id))
+        .await
+    {
+        Ok(topic) => {
+            tracing::info!(
+                topic.id = topic_id,
+                topic.name = topic.topic_name,
+                "topic is deleted"
+            );
+        }
+        Err(error) => tracing::error!(topic.id = topic_id, error = %error, "write a deletion down"),
+    }
+}
+
+async fn failed(state: &State, topic: &Topic, problem: &str) {
+    let attempts = topic.attempts + 1;
+    let delay = backoff::delay(
+        u32::try_from(attempts).unwrap_or(u32::MAX),
+        RETRY_FIRST,
+        state.settings.reconcile.retry_max,
+    );
+    let next = now().plus_millis(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
+    if topic.last_problem.as_deref() != Some(problem) {
+        tracing::warn!(
+            topic.name = topic.topic_name,
+            attempts,
+            problem,
+            "topic is not as asked"
+        );
+    }
+    metrics::counter!("admin_api_reconcile_failures_total").increment(1);
+    let (topic_id, text) = (topic.topic_id, problem.to_owned());
+    let written = state
+        .database
+        .write(move |c| observe::failed(c, topic_id, attempts, next, &text))
+        .await;
+    if let Err(error) = written {
+        tracing::error!(topic.id = topic_id, error = %error, "write an observation");
+    }
+}

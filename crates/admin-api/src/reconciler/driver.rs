@@ -1,0 +1,162 @@
+//! When passes run, and what a pass is.
+
+use super::cluster::{ClusterError, Kafka};
+use super::{apply, drift, plan};
+use crate::app::observe;
+use crate::error::Outcome;
+use crate::hub::Hub;
+use crate::producers::unfenced;
+use crate::state::State;
+use crate::store;
+use rdkafka::admin::ResourceSpecifier;
+use sluice_model::lifecycle::State as TopicState;
+use sluice_model::time::Timestamp;
+use sluice_model::topic::Topic;
+use sluice_service::now;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How often the brokers' own settings are looked at.
+const BROKER_CHECK: Duration = Duration::from_secs(60);
+/// Shortest time between two passes while nudges come in.
+const BREATH: Duration = Duration::from_millis(1);
+/// How long a pass that has approved topics to create waits for Kafka before it tries again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs passes until the service stops.
+pub async fn run(state: State, kafka: Kafka) {
+    let started = now();
+    let mut broker_check: Option<Instant> = None;
+    loop {
+        let outcome = pass(&state, &kafka, started).await;
+        let pause = match outcome {
+            Ok(next) => {
+                state.health.ok("kafka");
+                if broker_check.is_none_or(|at| at.elapsed() >= BROKER_CHECK) {
+                    check_brokers(&state, &kafka).await;
+                    broker_check = Some(Instant::now());
+                }
+                next
+            }
+            Err(error) => {
+                state.health.degraded("kafka", error.to_string());
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = state.nudge.notified() => tokio::time::sleep(BREATH).await,
+            () = tokio::time::sleep(pause) => {}
+            () = state.shutdown.wait() => return,
+        }
+    }
+}
+
+/// One pass; answers how long the next one may wait.
+async fn pass(state: &State, kafka: &Kafka, started: Timestamp) -> Result<Duration, ClusterError> {
+    expire(state).await;
+    let Some((topics, fences)) = observe(state).await else {
+        return Ok(RETRY);
+    };
+    let cluster = kafka.look(None).await?;
+    let producers = state.producers.all();
+    let fresh = i64::try_from(state.settings.producers.fresh.as_millis()).unwrap_or(i64::MAX);
+    let heard_since = now().plus_millis(-fresh);
+    let hub: &Hub = &state.hub;
+    let fenced = |topic: &Topic| {
+        // After a start nothing is known of producers until they have had the time to report.
+        let known = started <= heard_since;
+        let fence = fences.get(&topic.topic_name).copied().unwrap_or(i64::MAX);
+        let place = |revision: &str| hub.place(revision);
+        known && unfenced(&producers, &topic.topic_name, fence, place, heard_since).is_empty()
+    };
+    let steps = plan::plan(&topics, &cluster, fenced, now());
+    state.drift.update(drift::compare(&topics, &cluster, now()));
+    let busy = !steps.is_empty();
+    apply::apply(state, kafka, steps, &cluster).await?;
+    let interval = state.settings.reconcile.interval;
+    Ok(if busy {
+        interval.min(RETRY)
+    } else {
+        next_due(&topics, interval)
+    })
+}
+
+/// The rows, and the place in the feed at which each inactive one was fenced.
+async fn observe(state: &State) -> Option<(Vec<Topic>, BTreeMap<String, i64>)> {
+    let read = |connection: &rusqlite::Connection| -> Outcome<_> {
+        let topics = store::topics::provisioned(connection)?;
+        let mut fences = BTreeMap::new();
+        for topic in topics
+            .iter()
+            .filter(|topic| topic.status == TopicState::Inactive)
+        {
+            let place = store::changes::fence_of_topic(connection, &topic.topic_name)?;
+            fences.insert(topic.topic_name.clone(), place);
+        }
+        Ok((topics, fences))
+    };
+    match state.database.read(read).await {
+        Ok(found) => Some(found),
+        Err(error) => {
+            tracing::error!(error = %error, "read the topics");
+            None
+        }
+    }
+}
+
+/// The pause until something becomes due, at most the interval.
+fn next_due(topics: &[Topic], interval: Duration) -> Duration {
+    let due = |topic: &Topic| match topic.status {
+        TopicState::Approved => topic.next_attempt_at,
+        TopicState::Inactive if topic.purge_started_at.is_none() => topic.purge_after,
+        TopicState::Inactive => topic.next_attempt_at,
+        _ => None,
+    };
+    let wait = topics
+        .iter()
+        .filter_map(due)
+        .map(|at| at.as_millis() - now().as_millis())
+        .min();
+    let wait = wait.map(|ms| Duration::from_millis(u64::try_from(ms.max(250)).unwrap_or(250)));
+    wait.map_or(interval, |wait| wait.min(interval))
+}
+
+async fn expire(state: &State) {
+    let Some(time) = state.settings.lifecycle.request_expires.0 else {
+        return;
+    };
+    let before = now().plus_millis(-i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    let context = state.system();
+    match state
+        .database
+        .write(move |c| observe::expire(c, &context, before))
+        .await
+    {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "requests expired"),
+        Err(error) => tracing::error!(error = %error, "expire requests"),
+    }
+}
+
+/// Governance has a hole when brokers create topics by themselves: say so loudly.
+async fn check_brokers(state: &State, kafka: &Kafka) {
+    let Ok(cluster) = kafka.look(None).await else {
+        return;
+    };
+    let Some(broker) = cluster.brokers.first() else {
+        return;
+    };
+    match kafka.configs(ResourceSpecifier::Broker(*broker)).await {
+        Ok(configs)
+            if configs
+                .get("auto.create.topics.enable")
+                .is_some_and(|v| v == "true") =>
+        {
+            let reason = "auto.create.topics.enable=true on the brokers: topics appear without approval; \
+                          set it to false";
+            state.health.degraded("auto-create", reason);
+        }
+        Ok(_) => state.health.ok("auto-create"),
+        Err(error) => tracing::debug!(error = %error, "read the brokers' settings"),
+    }
+}

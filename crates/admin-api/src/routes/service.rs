@@ -1,0 +1,80 @@
+//! The service itself: health, figures, the caller, the policy, drift.
+
+use crate::auth::Caller;
+use crate::reconciler::drift::Entry;
+use crate::state::State;
+use crate::store;
+use actix_web::{HttpRequest, HttpResponse, web};
+use sluice_model::access::{Actor, Role};
+use sluice_model::policy::Policy;
+use sluice_model::topic::Stats;
+use sluice_service::http::credential;
+use sluice_service::http::probe;
+use sluice_service::http::problem::Failure;
+use sluice_service::now;
+
+/// Alive, with everything that is in trouble. Needs no credential.
+#[utoipa::path(get, path = "/api/health", tag = "service",
+    responses((status = 200, description = "status, timestamp, degraded, reasons")))]
+pub async fn health(state: web::Data<State>) -> HttpResponse {
+    probe::health_answer(&state.health)
+}
+
+/// Whose credential this is.
+///
+/// # Errors
+/// 401.
+#[utoipa::path(get, path = "/api/whoami", tag = "service", responses((status = 200, body = Actor)))]
+pub async fn whoami(caller: Caller) -> HttpResponse {
+    HttpResponse::Ok().json(caller.0)
+}
+
+/// The figures of the overview.
+///
+/// # Errors
+/// 401, 403.
+#[utoipa::path(get, path = "/api/stats", tag = "service", responses((status = 200, body = Stats)))]
+pub async fn stats(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
+    caller.may(Role::Viewer)?;
+    let stats = state
+        .database
+        .read(|c| store::topics::stats(c, now()))
+        .await?;
+    Ok(HttpResponse::Ok().json(stats))
+}
+
+/// Where Kafka and governance disagree.
+///
+/// # Errors
+/// 401, 403.
+#[utoipa::path(get, path = "/api/drift", tag = "service", responses((status = 200, body = Vec<Entry>)))]
+pub async fn drift(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
+    caller.may(Role::Viewer)?;
+    Ok(HttpResponse::Ok().json(state.drift.all()))
+}
+
+/// The rules for requests.
+///
+/// # Errors
+/// 401, 403.
+#[utoipa::path(get, path = "/api/policy", tag = "service", responses((status = 200, body = Policy)))]
+pub async fn policy(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
+    caller.may(Role::Viewer)?;
+    Ok(HttpResponse::Ok().json(&*state.policy))
+}
+
+/// Prometheus text.
+///
+/// # Errors
+/// 401 and 403, unless the configuration makes it public.
+pub async fn metrics(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Failure> {
+    if !state.settings.metrics_public {
+        let token = credential::token(&request);
+        let actor = state.tokens.identify(token, true, now())?;
+        crate::auth::require(&actor, Role::Viewer)?;
+    }
+    Ok(probe::metrics_answer())
+}

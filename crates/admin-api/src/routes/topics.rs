@@ -1,0 +1,150 @@
+//! Topics: asking for them and reading them.
+
+use super::command::{self, Reply};
+use super::{id, listing, page, query, versioned};
+use crate::app::request_topic::request_topic;
+use crate::auth::Caller;
+use crate::error::AppError;
+use crate::state::State;
+use crate::store;
+use actix_web::{HttpRequest, HttpResponse, web};
+use rusqlite::Connection;
+use sluice_model::access::Role;
+use sluice_model::body::Body;
+use sluice_model::lifecycle::State as TopicState;
+use sluice_model::problem::{Code, Problem};
+use sluice_model::topic::{NewTopic, OnStop, Requested, Topic};
+use sluice_service::http::body::JsonBytes;
+use sluice_service::http::problem::Failure;
+
+/// Topics, newest first.
+///
+/// # Errors
+/// 401, 403, 422 for an unknown status or a limit out of range, 400 for a bad cursor.
+#[utoipa::path(get, path = "/api/topics", tag = "topics",
+    params(("status" = Option<TopicState>, Query), ("q" = Option<String>, Query, description = "text in the name or description"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<Topic>)))]
+pub async fn list(
+    request: HttpRequest,
+    state: web::Data<State>,
+    caller: Caller,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Role::Viewer)?;
+    let page = page(&request)?;
+    let status = status(&request)?;
+    let text = query(&request, "q");
+    let topics = state
+        .database
+        .read(move |c| store::topics::list(c, status, text.as_deref(), page))
+        .await?;
+    Ok(listing(&request, page, &topics, |topic| topic.topic_id))
+}
+
+fn status(request: &HttpRequest) -> Result<Option<TopicState>, Problem> {
+    let Some(text) = query(request, "status") else {
+        return Ok(None);
+    };
+    let parsed = text.parse::<TopicState>();
+    parsed
+        .map(Some)
+        .map_err(|error| Problem::invalid("status", error.to_string()))
+}
+
+/// One topic by its id.
+///
+/// # Errors
+/// 401, 403, 404.
+#[utoipa::path(get, path = "/api/topics/{id}", tag = "topics", params(("id" = i64, Path)),
+    responses((status = 200, body = Topic), (status = 404, body = Problem)))]
+pub async fn get(
+    request: HttpRequest,
+    state: web::Data<State>,
+    caller: Caller,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Role::Viewer)?;
+    let id = id(&request)?;
+    let found = state
+        .database
+        .read(move |c| store::topics::by_id(c, id))
+        .await?;
+    one(found, || format!("there is no topic with id {id}"))
+}
+
+/// One topic by its name: the open row, else the newest.
+///
+/// # Errors
+/// 401, 403, 404.
+#[utoipa::path(get, path = "/api/topics/by-name/{name}", tag = "topics", params(("name" = String, Path)),
+    responses((status = 200, body = Topic), (status = 404, body = Problem)))]
+pub async fn by_name(
+    state: web::Data<State>,
+    caller: Caller,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Failure> {
+    caller.may(Role::Viewer)?;
+    let wanted = name.clone();
+    let found = state
+        .database
+        .read(move |c| store::topics::by_name(c, &wanted))
+        .await?;
+    one(found, || format!("nobody has asked for {name}"))
+}
+
+fn one(found: Option<Topic>, missing: impl Fn() -> String) -> Result<HttpResponse, Failure> {
+    let topic = found.ok_or_else(|| Problem::new(Code::NotFound, missing()))?;
+    Ok(versioned(&topic, topic.version))
+}
+
+/// Asks for a topic.
+///
+/// # Errors
+/// 400, 401, 403, 409, 413, 415, 422, 429.
+#[utoipa::path(post, path = "/api/topics", tag = "topics", request_body = NewTopic,
+    responses((status = 201, body = Requested), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub async fn create(
+    request: HttpRequest,
+    state: web::Data<State>,
+    caller: Caller,
+    body: JsonBytes,
+) -> Result<HttpResponse, Failure> {
+    let actor = caller.may(Role::Producer)?;
+    let asked = new_topic(&body.0)?;
+    let work = move |connection: &Connection, context: &crate::app::Context| {
+        let requested = request_topic(connection, context, &asked)?;
+        Reply::new(201, &requested)
+    };
+    Ok(command::run(&state, &request, actor, &body.0, work)
+        .await?
+        .respond())
+}
+
+fn new_topic(bytes: &[u8]) -> Result<NewTopic, AppError> {
+    let mut body = Body::parse(bytes)?;
+    let name = body.required_text("name");
+    let asked = NewTopic {
+        name,
+        created_by: body.text("created_by"),
+        partitions: body.integer("partitions"),
+        replication_factor: body.integer("replication_factor"),
+        description: body.text("description"),
+        configs: body
+            .scalars("configs")
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+        owner: body.text("owner"),
+        on_stop: on_stop(&mut body),
+    };
+    body.finish()?;
+    Ok(asked)
+}
+
+fn on_stop(body: &mut Body) -> Option<OnStop> {
+    let text = body.text("on_stop")?;
+    let parsed = OnStop::parse(&text);
+    if parsed.is_none() {
+        body.invalid("on_stop", "is one of hold, dead_letter, discard");
+    }
+    parsed
+}

@@ -1,0 +1,148 @@
+//! What every handler and the reconciler share.
+
+use crate::app::Context;
+use crate::auth::{Tokens, read_bootstrap};
+use crate::error::AppError;
+use crate::hub::{Heads, Hub};
+use crate::producers::Producers;
+use crate::reconciler::drift::Drift;
+use crate::settings::Settings;
+use crate::store;
+use anyhow::Context as _;
+use rusqlite::Connection;
+use sluice_model::access::Actor;
+use sluice_model::policy::Policy;
+use sluice_service::health::Health;
+use sluice_service::http::cookie::Sessions;
+use sluice_service::now;
+use sluice_service::shutdown::Shutdown;
+use sluice_service::sqlite::Database;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The state of the service. Clones share it.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The rules for requests.
+    pub policy: Arc<Policy>,
+    /// The database.
+    pub database: Database,
+    /// The tokens.
+    pub tokens: Arc<Tokens>,
+    /// Where long polls wait.
+    pub hub: Hub,
+    /// The daemons that were heard.
+    pub producers: Arc<Producers>,
+    /// What differs between here and Kafka.
+    pub drift: Arc<Drift>,
+    /// Wakes the reconciler.
+    pub nudge: Arc<Notify>,
+    /// What is broken.
+    pub health: Health,
+    /// Console sessions.
+    pub sessions: Sessions,
+    /// The wish to stop.
+    pub shutdown: Shutdown,
+}
+
+impl State {
+    /// Opens the database and reads the tokens.
+    ///
+    /// # Errors
+    /// When the database or a token file cannot be used.
+    pub fn open(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let hub = Hub::new(shutdown.clone());
+        let database = open_database(&settings, hub.clone())?;
+        let bootstrap = read_bootstrap(&settings.bootstrap_tokens)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let tokens = runtime.block_on(async {
+            let import = move |c: &Connection| store::tokens::import(c, &bootstrap, now());
+            database.write(import).await?;
+            database.read(store::tokens::all).await
+        });
+        let tokens = tokens.map_err(|e: AppError| anyhow::anyhow!("import the tokens: {e}"))?;
+        let tokens = Tokens::new(tokens, &settings);
+        if !tokens.has_admin() {
+            tracing::warn!("no account is admin: add one to bootstrap_tokens");
+        }
+        Ok(Self {
+            policy: Arc::new(settings.policy.clone()),
+            database,
+            tokens: Arc::new(tokens),
+            hub,
+            producers: Arc::default(),
+            drift: Arc::default(),
+            nudge: Arc::default(),
+            health: Health::default(),
+            sessions: Sessions::new("sluice_admin", settings.http.tls()),
+            settings: Arc::new(settings),
+            shutdown,
+        })
+    }
+
+    /// The context of a command by an actor, now.
+    pub fn context(&self, actor: Actor) -> Context {
+        Context {
+            actor,
+            now: now(),
+            policy: Arc::clone(&self.policy),
+            lifecycle: self.settings.lifecycle,
+        }
+    }
+
+    /// The context of the reconciler's own commands.
+    pub fn system(&self) -> Context {
+        self.context(Actor {
+            account: "reconciler".to_owned(),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            expires_at: None,
+        })
+    }
+}
+
+fn open_database(settings: &Settings, hub: Hub) -> anyhow::Result<Database> {
+    let path = &settings.database.path;
+    let heads_file = settings.database.audit_heads();
+    let noted = std::sync::Mutex::new(noted_head(&heads_file).map_or(0, |(seq, _)| seq));
+    let after_commit = move |connection: &Connection| {
+        match store::changes::heads(connection) {
+            Ok((topics, all)) => hub.publish(Heads { topics, all }),
+            Err(error) => tracing::error!(error = %error, "read the heads of the change feed"),
+        }
+        let mut noted = noted
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Err(error) = note_head(connection, &heads_file, &mut noted) {
+            tracing::error!(error = %error, "note the head of the audit chain");
+        }
+    };
+    Database::open(path, &store::migrations(), Box::new(after_commit))
+        .with_context(|| format!("open the database {}", path.display()))
+}
+
+fn note_head(connection: &Connection, file: &Path, noted: &mut i64) -> anyhow::Result<()> {
+    let (seq, hash) = store::audit::head(connection)?;
+    if seq > *noted {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut options = std::fs::File::options();
+        let mut heads = options.append(true).create(true).mode(0o600).open(file)?;
+        writeln!(heads, "{seq} {hash}")?;
+        *noted = seq;
+    }
+    Ok(())
+}
+
+/// The last head of the audit chain that was noted outside the database.
+pub fn noted_head(file: &Path) -> Option<(i64, String)> {
+    let text = fs_err::read_to_string(file).ok()?;
+    let mut heads = text.lines().rev().filter_map(|line| {
+        let (seq, hash) = line.split_once(' ')?;
+        Some((seq.parse().ok()?, hash.to_owned()))
+    });
+    heads.next()
+}
