@@ -1,0 +1,115 @@
+//! One function per command.
+
+pub(crate) mod consumer;
+pub(crate) mod request;
+pub(crate) mod send;
+pub(crate) mod subscription;
+pub(crate) mod tail;
+pub(crate) mod topic;
+
+use crate::args::{Args, Command, Menu, Request, Topic};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::{output, shell};
+use serde_json::Value;
+use sluice_admin_client::call;
+
+/// Does what the command line asks.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let context = Context::new(&args.global, account_for(&args.command))?;
+    match args.command {
+        Command::Topic(command) => topic::run(&context, command),
+        Command::Request(command) => request::run(&context, command),
+        Command::Subscribe(command) => subscription::subscribe(&context, &command),
+        Command::Unsubscribe(command) => subscription::unsubscribe(&context, &command),
+        Command::Subscriptions { user, all } => subscription::list(&context, user, all),
+        Command::Send(command) => send::run(&context, &command),
+        Command::Tail(command) => tail::run(&context, &command),
+        Command::Consumer(command) => consumer::run(&context, command),
+        Command::Stats => context
+            .output
+            .object(&context.admin(call::stats().raw())?, "timestamp"),
+        Command::Whoami => context
+            .output
+            .object(&context.admin(call::whoami().raw())?, "account"),
+        Command::Shell(command) => shell::run(&context, &command),
+    }
+}
+
+/// Which of a stack's accounts may do a command.
+fn account_for(command: &Command) -> &'static str {
+    match command {
+        Command::Topic(Topic::Request(_) | Topic::Delete(_) | Topic::Withdraw(_))
+        | Command::Request(Request::Withdraw(_))
+        | Command::Shell(crate::args::Shell {
+            menu: Menu::Producer,
+            ..
+        }) => "requester",
+        Command::Topic(Topic::List { .. } | Topic::Get { .. })
+        | Command::Request(Request::List { .. } | Request::Get { .. })
+        | Command::Subscriptions { all: true, .. }
+        | Command::Stats => "viewer",
+        Command::Topic(_)
+        | Command::Request(_)
+        | Command::Shell(crate::args::Shell {
+            menu: Menu::Admin, ..
+        }) => "approver",
+        Command::Send(_) => "producer",
+        Command::Subscribe(command) | Command::Unsubscribe(command) => {
+            reader(command.user.as_ref())
+        }
+        Command::Subscriptions { user, .. } => reader(user.as_ref()),
+        Command::Tail(command) => reader(command.user.as_ref()),
+        Command::Shell(command) => reader(command.user.as_ref()),
+        Command::Consumer(_) | Command::Whoami => "consumer",
+    }
+}
+
+/// Another user's subscriptions need an admin.
+fn reader(user: Option<&String>) -> &'static str {
+    if user.is_some() { "admin" } else { "consumer" }
+}
+
+/// The outcome of doing one thing of several.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Value,
+    pub(crate) name: String,
+    pub(crate) sentence: String,
+}
+
+/// Does the same to every item. What fails is told at once and does not keep the others from being done;
+/// the exit code is that of the first failure.
+pub(crate) fn each<T>(
+    context: &Context,
+    items: &[T],
+    mut work: impl FnMut(&T) -> Result<Outcome, Failure>,
+) -> Result<(), Failure> {
+    let mut first = None;
+    let mut answers = Vec::new();
+    for item in items {
+        match work(item) {
+            Ok(outcome) if context.output.format == output::Format::Json => {
+                answers.push(outcome.answer);
+            }
+            Ok(outcome) => {
+                let Outcome {
+                    answer,
+                    name,
+                    sentence,
+                } = outcome;
+                context.output.done(&answer, &name, &sentence)?;
+            }
+            Err(failure) => {
+                failure.tell();
+                first.get_or_insert(failure.exit);
+            }
+        }
+    }
+    match (answers.len(), items.len()) {
+        (0, _) => {}
+        (1, 1) => output::write(&format!("{:#}\n", answers[0]))?,
+        _ => output::write(&format!("{:#}\n", Value::from(answers)))?,
+    }
+    first.map_or(Ok(()), |exit| Err(Failure::told(exit)))
+}
