@@ -1,0 +1,474 @@
+//! The held records of one topic: append files ("segments") of frames, and how far they are dealt with.
+//!
+//! ```text
+//!  dealt with      handed to Kafka, unanswered      held            written, not synced
+//! ───────────┤ outstanding ─────────────────┤ read ────┤ committed ──────────┤ end
+//! ```
+//!
+//! Invariant: cursor ≤ read ≤ committed ≤ end. Only what is committed is answered "held" or read.
+
+use super::bits::Bits;
+use super::cursor::{self, Cursor};
+use super::files;
+use super::frame::{self, Found, Header};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+/// A segment is closed at this size.
+pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Most bytes that are read at one time, except for one larger frame.
+pub const CHUNK_BYTES: usize = 512 * 1024;
+
+/// A place in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pos {
+    /// Number of the segment, from 1.
+    pub segment: u64,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// A frame that was handed to Kafka.
+#[derive(Debug)]
+pub struct Outstanding {
+    /// Names it in this process.
+    pub number: u64,
+    /// Where it stands.
+    pub start: Pos,
+    /// Where the next one stands.
+    pub end: Pos,
+    /// What its header says.
+    pub header: Header,
+    /// Records that are dealt with.
+    pub resolved: Bits,
+    /// Records that are not.
+    pub open: u32,
+}
+
+/// A frame that was read.
+#[derive(Debug)]
+pub struct ReadFrame {
+    /// Names it in this process.
+    pub number: u64,
+    /// Where its payload stands in the chunk.
+    pub payload: usize,
+    /// What its header says.
+    pub header: Header,
+    /// Records that were dealt with before.
+    pub resolved: Bits,
+}
+
+/// Frames that were read in one go.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Their bytes.
+    pub bytes: Bytes,
+    /// The frames in order.
+    pub frames: Vec<ReadFrame>,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) len: u64,
+}
+
+/// The log of one topic.
+#[derive(Debug)]
+pub struct Log {
+    pub(super) dir: PathBuf,
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) next_segment: u64,
+    pub(super) writer: Option<File>,
+    reader: Option<(u64, File)>,
+    end: Pos,
+    committed: Pos,
+    read: Pos,
+    outstanding: VecDeque<Outstanding>,
+    ahead: BTreeMap<Pos, Bits>,
+    next_number: u64,
+    /// Records that are not dealt with.
+    pub held_records: u64,
+    /// Their bytes on disk.
+    pub held_bytes: u64,
+    dirty: bool,
+    new_entries: bool,
+    cursor_dirty: bool,
+    oldest: Option<(Pos, i64)>,
+}
+
+impl Log {
+    /// A log in a directory, as recovery or creation found it.
+    pub(super) fn new(dir: PathBuf, cursor: Cursor, next_segment: u64) -> Self {
+        Self {
+            dir,
+            segments: VecDeque::new(),
+            next_segment,
+            writer: None,
+            reader: None,
+            end: cursor.pos,
+            committed: cursor.pos,
+            read: cursor.pos,
+            outstanding: VecDeque::new(),
+            ahead: cursor.ahead,
+            next_number: 0,
+            held_records: 0,
+            held_bytes: 0,
+            dirty: false,
+            new_entries: false,
+            cursor_dirty: false,
+            oldest: None,
+        }
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn recovered_to(&mut self, end: Pos) {
+        self.end = end;
+        self.committed = end;
+    }
+
+    pub(super) fn ahead_of(&self, pos: Pos) -> u32 {
+        self.ahead.get(&pos).map_or(0, Bits::count)
+    }
+
+    /// Bytes of its files.
+    pub fn disk_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len).sum()
+    }
+
+    /// Whether every committed record was handed to Kafka.
+    pub fn all_read(&self) -> bool {
+        self.read == self.committed && self.committed == self.end
+    }
+
+    /// Whether nothing is held any more.
+    pub fn is_empty(&self) -> bool {
+        self.all_read() && self.outstanding.is_empty()
+    }
+
+    /// Whether something was written and not synced.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Writes a frame to the end; it counts from [`Log::commit`] on.
+    ///
+    /// # Errors
+    /// When the disk does not take it; nothing of it stays then.
+    pub fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        if self.segments.back().is_none_or(|last| last.len >= SEGMENT_BYTES)
+            || self.writer.is_none()
+        {
+            self.roll()?;
+        }
+        let (Some(file), Some(segment)) = (self.writer.as_mut(), self.segments.back_mut()) else {
+            return Err(io::Error::other("the log has no open segment"));
+        };
+        if let Err(error) = file.write_all(frame) {
+            // A part may have been written: cut it off, or leave the file behind.
+            if file.set_len(segment.len).is_err() {
+                self.writer = None;
+            }
+            return Err(error);
+        }
+        segment.len += frame.len() as u64;
+        self.end = Pos { segment: segment.number, offset: segment.len };
+        self.dirty = true;
+        Ok(())
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        if self.dirty
+            && let Some(file) = &self.writer
+        {
+            file.sync_data()?;
+        }
+        let number = self.next_segment;
+        let file = files::append(&segment_path(&self.dir, number))?;
+        file.set_len(0)?;
+        self.next_segment += 1;
+        self.new_entries = true;
+        self.segments.push_back(Segment { number, len: 0 });
+        self.writer = Some(file);
+        let at_end = self.read == self.committed && self.committed == self.end;
+        let begin = Pos { segment: number, offset: 0 };
+        if at_end {
+            self.read = begin;
+            self.committed = begin;
+        }
+        self.end = begin;
+        Ok(())
+    }
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// When the disk does not take it: nothing since the last commit counts then.
+    pub fn commit(&mut self) -> io::Result<()> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let synced = self.writer.as_ref().map_or(Ok(()), File::sync_data).and_then(|()| {
+            if self.new_entries { files::sync_dir(&self.dir) } else { Ok(()) }
+        });
+        match synced {
+            Ok(()) => {
+                self.dirty = false;
+                self.new_entries = false;
+                self.committed = self.end;
+                Ok(())
+            }
+            Err(error) => {
+                self.roll_back();
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets what was written since the last commit. The segment is not written to again: after a
+    /// failed sync nobody knows what the disk has.
+    pub fn roll_back(&mut self) {
+        while let Some(last) = self.segments.back_mut() {
+            if last.number == self.committed.segment {
+                let file = self.writer.take();
+                let cut = file.map(|file| file.set_len(self.committed.offset));
+                if let Some(Err(error)) = cut {
+                    tracing::warn!(%error, "the uncommitted end of a spool file stays");
+                }
+                last.len = self.committed.offset;
+                break;
+            }
+            if last.number < self.committed.segment {
+                break;
+            }
+            let path = segment_path(&self.dir, last.number);
+            if let Err(error) = fs_err::remove_file(path) {
+                tracing::warn!(%error, "an uncommitted spool file stays");
+            }
+            self.segments.pop_back();
+        }
+        self.writer = None;
+        self.end = self.committed;
+        self.dirty = false;
+    }
+
+    /// Marks the committed frame with this end as handed to Kafka already; used for records that were
+    /// spilled while they were in flight. Frames must be marked in the order of their writing.
+    pub fn mark_sent(&mut self, start: Pos, end: Pos, header: Header, resolved: Bits) -> u64 {
+        self.read = end;
+        self.push_outstanding(start, end, header, resolved)
+    }
+
+    /// Where the next frame will stand.
+    ///
+    /// # Errors
+    /// When a new segment is needed and the disk does not take it.
+    pub fn next_pos(&mut self) -> io::Result<Pos> {
+        if self.segments.back().is_none_or(|last| last.len >= SEGMENT_BYTES)
+            || self.writer.is_none()
+        {
+            self.roll()?;
+        }
+        Ok(self.end)
+    }
+
+    /// Where the last frame ends.
+    pub fn end(&self) -> Pos {
+        self.end
+    }
+
+    fn push_outstanding(&mut self, start: Pos, end: Pos, header: Header, resolved: Bits) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        let open = header.count.saturating_sub(resolved.count());
+        self.outstanding.push_back(Outstanding { number, start, end, header, resolved, open });
+        number
+    }
+
+    /// Reads the next committed frames and hands them out; damaged places are skipped (recovery has
+    /// put them aside). `None` when nothing is left.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read_chunk(&mut self) -> io::Result<Option<Chunk>> {
+        while self.read < self.committed {
+            let segment_end = if self.read.segment == self.committed.segment {
+                self.committed.offset
+            } else {
+                self.segment_len(self.read.segment)
+            };
+            if self.read.offset >= segment_end {
+                self.read = self.next_segment_after(self.read.segment);
+                continue;
+            }
+            let bytes = self.read_bytes(segment_end)?;
+            let (chunk, used) = self.take_frames(&bytes);
+            self.read.offset += used as u64;
+            self.trim();
+            if !chunk.frames.is_empty() {
+                return Ok(Some(chunk));
+            }
+        }
+        Ok(None)
+    }
+
+    fn segment_len(&self, number: u64) -> u64 {
+        self.segments.iter().find(|segment| segment.number == number).map_or(0, |found| found.len)
+    }
+
+    fn next_segment_after(&self, number: u64) -> Pos {
+        let next = self.segments.iter().find(|segment| segment.number > number);
+        next.map_or(self.committed, |next| Pos { segment: next.number, offset: 0 })
+    }
+
+    /// Bytes from the read position on: a chunk, or one whole frame if that is larger.
+    fn read_bytes(&mut self, segment_end: u64) -> io::Result<Bytes> {
+        let Pos { segment, offset } = self.read;
+        let left = (segment_end - offset) as usize;
+        let file = self.open_reader(segment)?;
+        let mut bytes = vec![0; left.min(CHUNK_BYTES)];
+        file.read_exact_at(&mut bytes, offset)?;
+        if let Found::Short(whole) = frame::look(&bytes)
+            && whole <= left
+        {
+            bytes = vec![0; whole];
+            file.read_exact_at(&mut bytes, offset)?;
+        }
+        Ok(bytes.into())
+    }
+
+    fn open_reader(&mut self, segment: u64) -> io::Result<&File> {
+        let file = match self.reader.take() {
+            Some((number, file)) if number == segment => file,
+            _ => File::open(segment_path(&self.dir, segment))?,
+        };
+        Ok(&self.reader.insert((segment, file)).1)
+    }
+
+    fn take_frames(&mut self, bytes: &Bytes) -> (Chunk, usize) {
+        let mut chunk = Chunk { bytes: bytes.clone(), frames: Vec::new() };
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            match frame::look(rest) {
+                Found::Frame(header) => {
+                    let whole = frame::HEADER_BYTES + header.length;
+                    let start = Pos { offset: self.read.offset + at as u64, ..self.read };
+                    let end = Pos { offset: start.offset + whole as u64, ..start };
+                    let resolved = self
+                        .ahead
+                        .remove(&start)
+                        .unwrap_or_else(|| Bits::new(header.count as usize));
+                    let number = self.push_outstanding(start, end, header, resolved.clone());
+                    let payload = at + frame::HEADER_BYTES;
+                    chunk.frames.push(ReadFrame { number, payload, header, resolved });
+                    at += whole;
+                }
+                Found::Short(_) if at > 0 => break,
+                Found::Short(_) | Found::Damaged => {
+                    at += frame::resync(rest).unwrap_or(rest.len());
+                }
+            }
+        }
+        (chunk, at)
+    }
+
+    /// Marks one record of an outstanding frame as dealt with; tells whether it was not before.
+    pub fn resolve(&mut self, number: u64, index: u32) -> bool {
+        let Some(first) = self.outstanding.front().map(|first| first.number) else { return false };
+        let place = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let Some(found) = place.and_then(|at| self.outstanding.get_mut(at)) else { return false };
+        if !found.resolved.set(index) {
+            return false;
+        }
+        found.open = found.open.saturating_sub(1);
+        self.held_records = self.held_records.saturating_sub(1);
+        self.cursor_dirty = true;
+        self.trim();
+        true
+    }
+
+    fn trim(&mut self) {
+        while let Some(done) = self.outstanding.front().filter(|frame| frame.open == 0) {
+            let bytes = (frame::HEADER_BYTES + done.header.length) as u64;
+            self.held_bytes = self.held_bytes.saturating_sub(bytes);
+            self.outstanding.pop_front();
+        }
+    }
+
+    /// Goes back to the first frame that is not dealt with: everything open is handed out again.
+    pub fn rewind(&mut self) {
+        if let Some(first) = self.outstanding.front() {
+            self.read = first.start;
+        }
+        for frame in self.outstanding.drain(..) {
+            self.ahead.insert(frame.start, frame.resolved);
+        }
+    }
+
+    /// How far everything is dealt with.
+    pub fn cursor(&self) -> Cursor {
+        let pos = self.outstanding.front().map_or(self.read, |first| first.start);
+        let mut ahead = self.ahead.clone();
+        ahead.retain(|at, _| *at >= pos);
+        let partly = self.outstanding.iter().filter(|frame| frame.resolved.count() > 0);
+        ahead.extend(partly.map(|frame| (frame.start, frame.resolved.clone())));
+        Cursor { pos, ahead }
+    }
+
+    /// Saves the cursor when it moved, then removes segments that are dealt with.
+    ///
+    /// # Errors
+    /// When the disk does not take it; no file is removed then.
+    pub fn checkpoint(&mut self) -> io::Result<()> {
+        if !self.cursor_dirty {
+            return Ok(());
+        }
+        let cursor = self.cursor();
+        cursor::save(&self.dir, &cursor)?;
+        self.cursor_dirty = false;
+        while let Some(first) = self.segments.front() {
+            if first.number >= cursor.pos.segment {
+                break;
+            }
+            fs_err::remove_file(segment_path(&self.dir, first.number))?;
+            self.segments.pop_front();
+        }
+        Ok(())
+    }
+
+    /// When the oldest held record was written, milliseconds since the epoch.
+    pub fn oldest_ms(&mut self) -> Option<i64> {
+        if self.held_records == 0 {
+            return None;
+        }
+        if let Some(first) = self.outstanding.front() {
+            return Some(first.header.born_ms);
+        }
+        let mut at = self.read;
+        if at.offset >= self.segment_len(at.segment) {
+            at = self.next_segment_after(at.segment);
+        }
+        if let Some((_, born)) = self.oldest.filter(|(pos, _)| *pos == at) {
+            return Some(born);
+        }
+        let mut bytes = [0; frame::HEADER_BYTES];
+        self.open_reader(at.segment).ok()?.read_exact_at(&mut bytes, at.offset).ok()?;
+        let born = frame::header(&bytes)?.born_ms;
+        self.oldest = Some((at, born));
+        Some(born)
+    }
+}
+
+/// The file of a segment.
+pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:010}.seg"))
+}
