@@ -146,6 +146,13 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Whether somebody may ask for it; the others happen by the clock or are the reconciler's.
+    pub const fn is_a_decision(self) -> bool {
+        !matches!(self, Self::Expire | Self::Provisioned | Self::Purged)
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -224,6 +231,14 @@ pub fn step(facts: Facts, event: Event, now: Timestamp) -> Result<Transition, Re
         ended_at: to.is_ended().then_some(now),
         clears_purge: event == Event::Reactivate,
     })
+}
+
+/// The decisions that somebody could make about a topic now.
+pub fn decisions(facts: Facts) -> Vec<Event> {
+    allowed(facts)
+        .into_iter()
+        .filter(|event| event.is_a_decision())
+        .collect()
 }
 
 /// The events that a topic takes now.

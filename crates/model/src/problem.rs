@@ -283,7 +283,8 @@ impl std::error::Error for Problem {}
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let allowed = refusal.allowed.clone();
+        let mut allowed = refusal.allowed.clone();
+        allowed.retain(|event| event.is_a_decision());
         let words: Vec<_> = allowed.iter().map(|event| event.as_str()).collect();
         let way_out = if words.is_empty() {
             "nothing can happen to it any more; the name can be asked for again".to_owned()

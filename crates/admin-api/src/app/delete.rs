@@ -5,7 +5,7 @@ use super::{Context, Decision, check_four_eyes, check_version, decide, topic};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, requests};
 use rusqlite::Connection;
-use sluice_model::lifecycle::{Event, Facts, State, allowed};
+use sluice_model::lifecycle::{Event, Facts, State, decisions};
 use sluice_model::problem::{Code, Problem};
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::time::Timestamp;
@@ -49,7 +49,7 @@ pub fn request_delete(
             state: topic.status,
             purge_started: purging,
         };
-        problem.allowed = Some(allowed(facts));
+        problem.allowed = Some(decisions(facts));
         return Err(problem.into());
     }
     if let Some(open) = requests::open_of_topic(connection, topic_id)? {

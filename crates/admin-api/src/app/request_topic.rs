@@ -5,7 +5,7 @@ use super::transition::{Note, record};
 use crate::error::{AppError, Outcome};
 use crate::store::{changes, changes::Feed, requests, topics};
 use rusqlite::Connection;
-use sluice_model::lifecycle::{Facts, State, allowed};
+use sluice_model::lifecycle::{Facts, State, decisions};
 use sluice_model::name::TopicName;
 use sluice_model::policy::{Verdict, judge};
 use sluice_model::problem::{Code, Problem};
@@ -75,7 +75,7 @@ fn taken_problem(name: &TopicName, taken: &Topic) -> AppError {
         state,
         purge_started: taken.purge_started_at.is_some(),
     };
-    problem.allowed = Some(allowed(facts));
+    problem.allowed = Some(decisions(facts));
     problem.into()
 }
 
