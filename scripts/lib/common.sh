@@ -64,6 +64,24 @@ apt_install() {
     || die "apt-get could not install $*"
 }
 
+# need_build_tools: what cargo needs beside Rust itself: librdkafka and SQLite are built from their sources.
+need_build_tools() {
+  local missing=''
+  # shellcheck disable=SC1091 # where rustup puts cargo; a shell that was open before does not know it yet
+  have cargo || [[ ! -f ${CARGO_HOME:-$HOME/.cargo}/env ]] || . "${CARGO_HOME:-$HOME/.cargo}/env"
+  if ! have cargo; then
+    log "needs Rust. Install it with rustup, which later fetches the pinned toolchain by itself:"
+    die "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+  fi
+  have cc && have c++ || missing+=' build-essential'
+  have make || [[ $missing == *build-essential* ]] || missing+=' make'
+  have pkg-config || missing+=' pkg-config'
+  [[ -n $missing ]] || return 0
+  can_install || die "needs, for building:$missing (on Debian and Ubuntu: apt-get install$missing)"
+  # shellcheck disable=SC2086 # a list
+  apt_install $missing
+}
+
 # --- ports ----------------------------------------------------------------------------------------------------------
 
 # port_open HOST PORT: whether something accepts connections there; 3 s at most.

@@ -42,7 +42,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) stack: Option<PathBuf>,
     /// With --stack: whose token [default: an account that may do the command]
-    #[arg(long, global = true, value_name = "NAME", requires = "stack")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(crate) account: Option<String>,
     /// How to write the answer
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
@@ -77,6 +77,8 @@ pub(crate) enum Command {
     /// Managed consumers
     #[command(subcommand)]
     Consumer(Consumer),
+    /// What the producer holds and delivers, topic by topic
+    Flow,
     /// Figures of the whole system
     Stats,
     /// Whose token this is
@@ -348,6 +350,7 @@ mod tests {
             "send",
             "tail",
             "consumer",
+            "flow",
             "stats",
             "whoami",
             "shell",

@@ -10,6 +10,8 @@ pub(crate) mod topic;
 use crate::args::{Args, Command, Menu, Request, Topic};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::http::Method;
+use crate::output::{Column, Format};
 use crate::{output, shell};
 use serde_json::Value;
 use sluice_admin_client::call;
@@ -26,6 +28,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Send(command) => send::run(&context, &command),
         Command::Tail(command) => tail::run(&context, &command),
         Command::Consumer(command) => consumer::run(&context, command),
+        Command::Flow => flow(&context),
         Command::Stats => context
             .output
             .object(&context.admin(call::stats().raw())?, "timestamp"),
@@ -33,6 +36,26 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             .output
             .object(&context.admin(call::whoami().raw())?, "account"),
         Command::Shell(command) => shell::run(&context, &command),
+    }
+}
+
+const FLOW: [Column; 6] = [
+    ("TOPIC", "topic_name"),
+    ("STATE", "state"),
+    ("HELD", "held_records"),
+    ("HELD BYTES", "held_bytes"),
+    ("IN FLIGHT", "in_flight"),
+    ("DELIVERED", "delivered"),
+];
+
+/// A table of topics, or the producer's whole status as JSON.
+fn flow(context: &Context) -> Result<(), Failure> {
+    let status = context.producer.json(Method::Get, "/status")?;
+    match context.output.format {
+        Format::Json => context.output.object(&status, "instance"),
+        _ => context
+            .output
+            .listing(&status["topics"], &FLOW, "topic_name"),
     }
 }
 
@@ -48,6 +71,7 @@ fn account_for(command: &Command) -> &'static str {
         Command::Topic(Topic::List { .. } | Topic::Get { .. })
         | Command::Request(Request::List { .. } | Request::Get { .. })
         | Command::Subscriptions { all: true, .. }
+        | Command::Flow
         | Command::Stats => "viewer",
         Command::Topic(_)
         | Command::Request(_)
@@ -89,7 +113,7 @@ pub(crate) fn each<T>(
     let mut answers = Vec::new();
     for item in items {
         match work(item) {
-            Ok(outcome) if context.output.format == output::Format::Json => {
+            Ok(outcome) if context.output.format == Format::Json => {
                 answers.push(outcome.answer);
             }
             Ok(outcome) => {

@@ -118,6 +118,9 @@ fn token(
                 .hint(format!("it has {}", known.join(", ")))
         });
     }
+    if global.account.is_some() {
+        return Err(Failure::new(Exit::Usage, "--account needs --stack"));
+    }
     // Without one, what anybody may read still works.
     Ok(env("SLUICE_TOKEN").unwrap_or_default().trim().to_owned())
 }
