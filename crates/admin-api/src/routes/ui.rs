@@ -1,23 +1,74 @@
-//! The console's pages.
+//! The console's pages: [`frame`] (who looks, and errors as pages), [`pages`] (what is shown) and
+//! [`forms`] (what forms do, by the use cases of the JSON routes).
 
+mod forms;
+mod frame;
+mod pages;
+
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
 use sluice_model::problem::{Code, Problem};
 use sluice_service::http::page::{asset, redirect};
-use sluice_service::http::problem::respond;
+use sluice_service::http::problem::Failure;
 
 /// Adds the routes.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(|| async { redirect("/ui/") }))
-        .route("/ui/assets/{path:.*}", web::get().to(file));
+        .service(
+            web::scope("/ui")
+                .wrap(from_fn(frame::pages))
+                .route("/assets/{path:.*}", web::get().to(file))
+                .service(
+                    page("/login")
+                        .route(web::get().to(frame::login_page))
+                        .route(web::post().to(frame::login)),
+                )
+                .route("/logout", web::post().to(frame::logout))
+                .route("", web::get().to(pages::overview))
+                .route("/topics", web::get().to(pages::topics))
+                .route("/topics/{id}", web::get().to(pages::topic))
+                .route("/topics/{id}/delete", web::post().to(forms::request_delete))
+                .route("/topics/{id}/{verb}", web::post().to(forms::decide_topic))
+                .service(
+                    page("/request")
+                        .route(web::get().to(pages::request))
+                        .route(web::post().to(forms::request_topic)),
+                )
+                .route("/requests", web::get().to(pages::requests))
+                .route(
+                    "/requests/{id}/{verb}",
+                    web::post().to(forms::decide_request),
+                )
+                .service(
+                    page("/subscriptions")
+                        .route(web::get().to(pages::subscriptions))
+                        .route(web::post().to(forms::subscribe)),
+                )
+                .route("/subscriptions/remove", web::post().to(forms::unsubscribe))
+                .route("/producers", web::get().to(pages::producers))
+                .route("/audit", web::get().to(pages::audit))
+                .default_service(web::to(nothing_here)),
+        );
 }
 
-async fn file(request: HttpRequest, path: web::Path<String>) -> HttpResponse {
-    match sluice_ui::asset(&path) {
-        Some(found) => asset(&request, found.bytes, &found.content_type, &found.etag),
-        None => respond(&Problem::new(
-            Code::NotFound,
-            format!("there is no file {path}"),
-        )),
-    }
+fn page(path: &str) -> actix_web::Resource {
+    web::resource(path)
+}
+
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Failure> {
+    let detail = format!("there is no page at {}", request.path());
+    Err(Problem::new(Code::NotFound, detail).into())
+}
+
+async fn file(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse, Failure> {
+    let Some(found) = sluice_ui::asset(&path) else {
+        return Err(Problem::new(Code::NotFound, format!("there is no file {path}")).into());
+    };
+    Ok(asset(
+        &request,
+        found.bytes,
+        &found.content_type,
+        &found.etag,
+    ))
 }

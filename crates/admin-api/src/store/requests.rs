@@ -140,6 +140,33 @@ pub fn list(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Pending requests, oldest first, with ids after the given one.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn waiting(connection: &Connection, after: i64, limit: u32) -> Outcome<Vec<Request>> {
+    let sql = format!(
+        "{SELECT} WHERE r.status = 'pending' AND r.request_id > ?1 ORDER BY r.request_id LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, limit], request)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A page of requests that are not pending, newest first.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn decided(connection: &Connection, page: Page) -> Outcome<Vec<Request>> {
+    let sql = format!(
+        "{SELECT} WHERE r.status <> 'pending' AND (?1 IS NULL OR r.request_id < ?1)
+         ORDER BY r.request_id DESC LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![page.before, page.limit], request)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// How many requests of an account are pending.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use super::problem::Failure;
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -71,6 +71,56 @@ fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
         || essence.to_ascii_lowercase().ends_with("+json")
+}
+
+/// The fields of an HTML form. A form of buttons alone may be empty, and then needs no content type.
+#[derive(Debug)]
+pub struct FormFields(pub Vec<(String, String)>);
+
+impl FormFields {
+    /// The first value of a field, without white space around it; an empty one counts as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(field, _)| field == name);
+        found
+            .map(|(_, value)| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The fields as they were sent.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl FromRequest for FormFields {
+    type Error = Failure;
+    type Future = LocalBoxFuture<'static, Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limits = request
+            .app_data::<web::Data<BodyLimits>>()
+            .map(|limits| ***limits);
+        let is_form = request.content_type() == "application/x-www-form-urlencoded";
+        let payload = payload.take();
+        Box::pin(async move {
+            let bytes = collect(payload, limits.unwrap_or_default()).await?;
+            if !bytes.is_empty() && !is_form {
+                let detail = "send Content-Type: application/x-www-form-urlencoded";
+                return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+            }
+            let unreadable = |_| Problem::new(Code::MalformedRequest, "the form cannot be read");
+            let text =
+                std::str::from_utf8(&bytes).map_err(|error| unreadable(error.to_string()))?;
+            let fields = web::Query::<Vec<(String, String)>>::from_query(text);
+            Ok(Self(
+                fields
+                    .map_err(|error| unreadable(error.to_string()))?
+                    .into_inner(),
+            ))
+        })
+    }
 }
 
 async fn collect(mut payload: Payload, limits: BodyLimits) -> Result<Bytes, Failure> {

@@ -1,0 +1,205 @@
+//! Who looks at a page, signing in and out, and errors as pages.
+
+use crate::routes::query;
+use crate::state::State;
+use crate::store;
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use sluice_model::access::{Actor, Role};
+use sluice_model::problem::{Code, Problem};
+use sluice_service::http::body::FormFields;
+use sluice_service::http::cookie::same_origin;
+use sluice_service::http::credential;
+use sluice_service::http::page::{CONSOLE_CSP, html, redirect};
+use sluice_service::http::problem::{Failure, internal};
+use sluice_service::http::track::request_id;
+use sluice_service::now;
+use sluice_service::secret::Secret;
+use sluice_ui::page::{self, Service, Trouble, Viewer, local_path, notice};
+use std::fmt::Write as _;
+use std::future::{Ready, ready};
+
+/// Somebody who may look at pages: by a session's cookie or by a bearer.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor(pub(super) Actor);
+
+impl FromRequest for Visitor {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).map(Self))
+    }
+}
+
+fn identify(request: &HttpRequest) -> Result<Actor, Failure> {
+    let Some(state) = request.app_data::<web::Data<State>>() else {
+        return Err(internal(&"the app has no state"));
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let session = state.sessions.token(request);
+    let token = credential::token(request).or(session.as_ref().map(Secret::expose));
+    let actor = state.tokens.identify(token, reads, now())?;
+    crate::auth::require(&actor, Role::Viewer)?;
+    Ok(actor)
+}
+
+/// What the frame of a page says to somebody.
+pub(super) async fn viewer(request: &HttpRequest, state: &State, actor: Actor) -> Viewer {
+    let stats = state
+        .database
+        .read(|c| store::topics::stats(c, now()))
+        .await;
+    let readiness = state.health.readiness();
+    let trouble = |(name, reason): (&&str, &String)| Trouble {
+        name: (*name).to_owned(),
+        reason: reason.clone(),
+    };
+    Viewer {
+        service: Service::Admin,
+        actor,
+        troubles: readiness.reasons.iter().map(trouble).collect(),
+        pending: stats.map_or(0, |stats| stats.pending_requests),
+        now: now(),
+        notice: query(request, "did").as_deref().and_then(notice),
+    }
+}
+
+/// A page as an answer.
+pub(super) fn show(page: String) -> HttpResponse {
+    html(200, CONSOLE_CSP, page)
+}
+
+/// The middleware of all pages: forms come from our own pages, errors are pages, and who is not
+/// signed in is sent to the login.
+pub(super) async fn pages<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, actix_web::Error> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && !same_origin(request.request()) {
+        let problem = Problem::new(Code::Forbidden, "this form was sent by another site's page");
+        let (request, _) = request.into_parts();
+        let answer = error_page(&request, &problem).await;
+        return Ok(ServiceResponse::new(request, answer).map_into_right_body());
+    }
+    let response = next.call(request).await?;
+    let Some(problem) = problem_of(&response) else {
+        return Ok(response.map_into_left_body());
+    };
+    let (request, _) = response.into_parts();
+    let answer = error_page(&request, &problem).await;
+    Ok(ServiceResponse::new(request, answer).map_into_right_body())
+}
+
+/// The problem that an answer stands for, unless it is a page already.
+fn problem_of<B>(response: &ServiceResponse<B>) -> Option<Problem> {
+    let failure = response
+        .response()
+        .error()
+        .and_then(|error| error.as_error::<Failure>());
+    if let Some(failure) = failure {
+        return Some((*failure.0).clone());
+    }
+    match response.status().as_u16() {
+        405 => Some(Problem::new(
+            Code::MethodNotAllowed,
+            "this page does not take that method",
+        )),
+        _ => None,
+    }
+}
+
+async fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/ui/", |path| path.as_str());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let back = back(request);
+    if problem.is(Code::Unauthenticated) {
+        let next = if reads { path } else { back.as_str() };
+        return redirect(&format!("/ui/login?next={}", encoded(local_path(next))));
+    }
+    let mut problem = problem.clone();
+    problem.request_id = request_id();
+    let viewer = match (identify(request), request.app_data::<web::Data<State>>()) {
+        (Ok(actor), Some(state)) => Some(viewer(request, state, actor).await),
+        _ => None,
+    };
+    let viewer = viewer.map(|viewer| Viewer {
+        notice: None,
+        ..viewer
+    });
+    let body = page::problem(Service::Admin, viewer.as_ref(), &problem, &back);
+    html(problem.status, CONSOLE_CSP, body)
+}
+
+/// The page of ours that a request came from.
+fn back(request: &HttpRequest) -> String {
+    let referer = request
+        .headers()
+        .get(header::REFERER)
+        .and_then(|value| value.to_str().ok());
+    let path = referer
+        .and_then(|referer| referer.split_once("://"))
+        .and_then(|(_, rest)| rest.find('/').map(|slash| &rest[slash..]))
+        .unwrap_or("/ui/");
+    local_path(path).to_owned()
+}
+
+/// A path as the value of a query parameter.
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _infallible = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// `GET /ui/login`
+pub(super) async fn login_page(request: HttpRequest) -> HttpResponse {
+    let next = query(&request, "next").unwrap_or_default();
+    let notice = query(&request, "did").as_deref().and_then(notice);
+    show(page::login(Service::Admin, &next, None, notice))
+}
+
+/// `POST /ui/login`: a valid token starts a session.
+pub(super) async fn login(state: web::Data<State>, form: FormFields) -> HttpResponse {
+    let next = form.get("next").unwrap_or_default();
+    let token = form.get("token").unwrap_or_default();
+    match state.tokens.identify(Some(token), true, now()) {
+        Ok(_) => {
+            let cookie = state.sessions.start(token);
+            let mut answer = redirect(local_path(next));
+            match answer.add_cookie(&cookie) {
+                Ok(()) => answer,
+                Err(error) => actix_web::ResponseError::error_response(&internal(&error)),
+            }
+        }
+        Err(problem) => {
+            let words = format!("You are not signed in: {}.", problem.detail);
+            html(
+                401,
+                CONSOLE_CSP,
+                page::login(Service::Admin, next, Some(&words), None),
+            )
+        }
+    }
+}
+
+/// `POST /ui/logout`
+pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let mut answer = redirect("/ui/login?did=signout");
+    match answer.add_cookie(&state.sessions.end(&request)) {
+        Ok(()) => answer,
+        Err(error) => actix_web::ResponseError::error_response(&internal(&error)),
+    }
+}

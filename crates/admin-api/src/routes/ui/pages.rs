@@ -1,0 +1,279 @@
+//! What is shown.
+
+use super::frame::{Visitor, show, viewer};
+use crate::error::Outcome;
+use crate::routes::{id, query};
+use crate::state::State;
+use crate::store;
+use actix_web::{HttpRequest, HttpResponse, web};
+use rusqlite::Connection;
+use sluice_model::lifecycle::State as TopicState;
+use sluice_model::page::{Page, encode};
+use sluice_model::problem::{Code, Problem};
+use sluice_model::topic::Topic;
+use sluice_service::http::problem::Failure;
+use sluice_service::now;
+use sluice_ui::admin::{self, Audit, Inbox, Overview, Subscriptions, Tab, TopicPage, Topics};
+use sluice_ui::form::TopicForm;
+
+/// Rows on one page of a list.
+const ROWS: u32 = 100;
+/// Requests and audit rows on the overview.
+const OVERVIEW_ROWS: u32 = 6;
+/// Topics in trouble that the overview looks through, of each state.
+const TROUBLED_ROWS: u32 = 200;
+/// Mappings on the page of the subscriptions.
+const SUBSCRIPTIONS: u32 = 1000;
+
+type Answer = Result<HttpResponse, Failure>;
+
+/// The page of a list that a request asks for.
+fn rows(request: &HttpRequest) -> Result<Page, Problem> {
+    let page = Page::parse(None, query(request, "cursor").as_deref())?;
+    Ok(Page {
+        limit: ROWS,
+        ..page
+    })
+}
+
+/// The cursor of the next page, when this one is full.
+fn next<T>(items: &[T], id: impl Fn(&T) -> i64) -> Option<String> {
+    let last = items.last().filter(|_| items.len() >= ROWS as usize)?;
+    Some(encode(id(last)))
+}
+
+/// `GET /ui/`
+pub(super) async fn overview(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let viewer = viewer(&request, &state, visitor.0).await;
+    let read = |c: &Connection| -> Outcome<_> {
+        let recent = Page {
+            limit: OVERVIEW_ROWS,
+            before: None,
+        };
+        Ok((
+            store::topics::stats(c, now())?,
+            store::requests::waiting(c, 0, OVERVIEW_ROWS)?,
+            troubled(c)?,
+            store::audit::list(c, None, recent)?,
+        ))
+    };
+    let (stats, pending, troubled, recent) = state.database.read(read).await?;
+    let producers = state.producers.all();
+    let data = Overview {
+        stats: &stats,
+        pending: &pending,
+        troubled: &troubled,
+        producers: &producers,
+        recent: &recent,
+    };
+    Ok(show(admin::overview(&viewer, &data)))
+}
+
+/// Topics whose last try failed.
+fn troubled(connection: &Connection) -> Outcome<Vec<Topic>> {
+    let page = Page {
+        limit: TROUBLED_ROWS,
+        before: None,
+    };
+    let mut troubled = Vec::new();
+    for state in [TopicState::Approved, TopicState::Inactive] {
+        let topics = store::topics::list(connection, Some(state), None, page)?;
+        troubled.extend(
+            topics
+                .into_iter()
+                .filter(|topic| topic.last_problem.is_some()),
+        );
+    }
+    Ok(troubled)
+}
+
+/// `GET /ui/topics`
+pub(super) async fn topics(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let page = rows(&request)?;
+    let status = query(&request, "status").unwrap_or_default();
+    let q = query(&request, "q").unwrap_or_default();
+    let wanted = if status.is_empty() {
+        Ok(None)
+    } else {
+        status.parse::<TopicState>().map(Some)
+    };
+    let wanted = wanted.map_err(|error| Problem::invalid("status", error.to_string()))?;
+    let text = Some(q.clone()).filter(|text| !text.is_empty());
+    let read = move |c: &Connection| store::topics::list(c, wanted, text.as_deref(), page);
+    let topics = state.database.read(read).await?;
+    let next = next(&topics, |topic| topic.topic_id);
+    let viewer = viewer(&request, &state, visitor.0).await;
+    let data = Topics {
+        topics: &topics,
+        status: &status,
+        q: &q,
+        next: next.as_deref(),
+    };
+    Ok(show(admin::topics(&viewer, &data)))
+}
+
+/// `GET /ui/topics/{id}`
+pub(super) async fn topic(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let topic_id = id(&request)?;
+    let read = move |c: &Connection| -> Outcome<_> {
+        let Some(topic) = store::topics::by_id(c, topic_id)? else {
+            return Ok(None);
+        };
+        let page = Page {
+            limit: ROWS,
+            before: None,
+        };
+        let mut audit = store::audit::list(c, Some(&topic.topic_name), page)?;
+        // A name that was asked for again is another topic.
+        audit.retain(|row| row.topic_id.is_none_or(|id| id == topic_id));
+        let open = store::requests::open_of_topic(c, topic_id)?;
+        Ok(Some((topic, audit, open)))
+    };
+    let found = state.database.read(read).await?;
+    let missing = || {
+        Problem::new(
+            Code::NotFound,
+            format!("there is no topic with id {topic_id}"),
+        )
+    };
+    let (topic, audit, open) = found.ok_or_else(missing)?;
+    let viewer = viewer(&request, &state, visitor.0).await;
+    let producers = state.producers.all();
+    let data = TopicPage {
+        topic: &topic,
+        audit: &audit,
+        producers: &producers,
+        request: open.as_ref(),
+    };
+    Ok(show(admin::topic(&viewer, &data)))
+}
+
+/// `GET /ui/request`
+pub(super) async fn request(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let name = query(&request, "name").unwrap_or_default();
+    let form = TopicForm {
+        name,
+        ..TopicForm::default()
+    };
+    let viewer = viewer(&request, &state, visitor.0).await;
+    Ok(show(admin::request(&viewer, &form, &state.policy, None)))
+}
+
+/// `GET /ui/requests`
+pub(super) async fn requests(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let page = rows(&request)?;
+    let decided = query(&request, "tab").as_deref() == Some("decided");
+    let read = move |c: &Connection| {
+        if decided {
+            store::requests::decided(c, page)
+        } else {
+            store::requests::waiting(c, page.before.unwrap_or(0), page.limit)
+        }
+    };
+    let requests = state.database.read(read).await?;
+    let next = next(&requests, |request| request.request_id);
+    let viewer = viewer(&request, &state, visitor.0).await;
+    let producers = state.producers.all();
+    let data = Inbox {
+        tab: if decided { Tab::Decided } else { Tab::Pending },
+        requests: &requests,
+        producers: &producers,
+        allow_self_approval: state.policy.allow_self_approval,
+        next: next.as_deref(),
+    };
+    Ok(show(admin::inbox(&viewer, &data)))
+}
+
+/// `GET /ui/subscriptions`
+pub(super) async fn subscriptions(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    Ok(show(
+        subscriptions_page(&request, &state, visitor, "", None).await?,
+    ))
+}
+
+/// The page of the subscriptions, with what was wrong with its form.
+pub(super) async fn subscriptions_page(
+    request: &HttpRequest,
+    state: &State,
+    visitor: Visitor,
+    topic_name: &str,
+    problem: Option<&Problem>,
+) -> Result<String, Failure> {
+    let user = query(request, "user_id").unwrap_or_default();
+    let of = Some(user.clone()).filter(|user| !user.is_empty());
+    let read = move |c: &Connection| -> Outcome<_> {
+        let page = Page {
+            limit: SUBSCRIPTIONS,
+            before: None,
+        };
+        let active = store::topics::active(c)?;
+        let names: Vec<_> = active.into_iter().map(|topic| topic.topic_name).collect();
+        Ok((store::subscriptions::list(c, of.as_deref(), page)?, names))
+    };
+    let (subscriptions, names) = state.database.read(read).await?;
+    let viewer = viewer(request, state, visitor.0).await;
+    let data = Subscriptions {
+        subscriptions: &subscriptions,
+        topics: &names,
+        user: &user,
+        topic_name,
+        problem,
+    };
+    Ok(admin::subscriptions(&viewer, &data))
+}
+
+/// `GET /ui/producers`
+pub(super) async fn producers(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let viewer = viewer(&request, &state, visitor.0).await;
+    Ok(show(admin::producers(&viewer, &state.producers.all())))
+}
+
+/// `GET /ui/audit`
+pub(super) async fn audit(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let page = rows(&request)?;
+    let rows = state
+        .database
+        .read(move |c| store::audit::list(c, None, page))
+        .await?;
+    let next = next(&rows, |row| row.seq);
+    let viewer = viewer(&request, &state, visitor.0).await;
+    Ok(show(admin::audit(
+        &viewer,
+        &Audit {
+            rows: &rows,
+            next: next.as_deref(),
+        },
+    )))
+}
