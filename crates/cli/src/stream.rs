@@ -115,3 +115,75 @@ fn reopen(
         delay = (delay * 2).min(RETRY_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    const HEAD: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+
+    /// Answers one connection after the other with these bodies, and gives the heads of the requests.
+    fn serve(bodies: &'static [&'static str]) -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, requests) = sync_channel(bodies.len());
+        let work = move || {
+            for body in bodies {
+                let (mut stream, _) = listener.accept().unwrap();
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+                sender.send(head.join("\n")).unwrap();
+                let answer = if body.starts_with("HTTP") {
+                    String::new()
+                } else {
+                    HEAD.to_owned()
+                };
+                write!(stream, "{answer}{body}").unwrap();
+            }
+        };
+        std::thread::Builder::new().spawn(work).unwrap();
+        (base, requests)
+    }
+
+    fn service(base: &str) -> Service {
+        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        Service::new("consumer API", base, "t").unwrap()
+    }
+
+    #[test]
+    fn an_interrupted_stream_goes_on_after_the_last_event() {
+        let (base, requests) = serve(&[
+            "event: record\nid: 5\ndata: one\n\n",
+            "event: record\nid: 6\ndata: two\n\n",
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        ]);
+        let items = open(&service(&base), vec![("topics", "a,b".into())]).unwrap();
+        let mut told = Vec::new();
+        for item in items {
+            match item {
+                Item::Event(event) => told.push(event.data),
+                Item::Interrupted(_) => told.push("interrupted".into()),
+                Item::Ended(failure) => told.push(format!("{:?}", failure.exit)),
+            }
+        }
+        assert_eq!(told, ["one", "interrupted", "two", "interrupted", "Failed"]);
+        let first = requests.recv().unwrap().to_lowercase();
+        assert!(first.starts_with("get /stream?topics=a%2cb "), "{first}");
+        assert!(first.contains("authorization: bearer t"), "{first}");
+        assert!(!first.contains("last-event-id"), "{first}");
+        let second = requests.recv().unwrap().to_lowercase();
+        assert!(second.contains("last-event-id: 5"), "{second}");
+    }
+
+    #[test]
+    fn a_stream_that_is_refused_at_first_is_an_error() {
+        let (base, _requests) = serve(&["HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"]);
+        assert_eq!(
+            open(&service(&base), vec![]).unwrap_err().exit,
+            Exit::Denied
+        );
+    }
+}

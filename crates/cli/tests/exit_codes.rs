@@ -1,0 +1,78 @@
+//! The program as a script sees it: exit codes, and what goes to which output.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the program against addresses where nothing listens.
+fn sluice(args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(args)
+        .env_clear()
+        .env("SLUICE_ADMIN_URL", "http://127.0.0.1:1")
+        .env("SLUICE_PRODUCER_URL", "http://127.0.0.1:1")
+        .env("SLUICE_CONSUMER_URL", "http://127.0.0.1:1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_8_with_a_hint_on_standard_error() {
+    for args in [
+        &["stats"][..],
+        &["topic", "list"],
+        &["send", "t", "m"],
+        &["tail", "t"],
+        &["consumer", "list"],
+    ] {
+        let output = sluice(args, "");
+        assert_eq!(output.status.code(), Some(8), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.starts_with("error: "), "{errors}");
+        assert!(errors.contains("hint: is it running"), "{errors}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    for args in [
+        &["dance"][..],
+        &["topic", "reject", "t"],
+        &["--stack", "/nowhere", "stats"],
+        &["--token-file", "/nowhere", "stats"],
+        &["--account", "admin", "stats"],
+        &["--producer-url", "ftp://x", "stats"],
+    ] {
+        assert_eq!(sluice(args, "").status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_piped_shell_ends_with_its_input_shows_no_prompt_and_reports_the_first_failure() {
+    let output = sluice(&["shell", "admin"], "help\nnonsense\n1\n");
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "the first failure was an unknown word"
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("approve"), "{text}");
+    assert!(!text.contains("Choose option"), "{text}");
+    assert_eq!(
+        sluice(&["shell", "producer"], "help\n").status.code(),
+        Some(0)
+    );
+    assert_eq!(sluice(&["shell", "producer"], "").status.code(), Some(0));
+}
