@@ -1,0 +1,122 @@
+//! Looking into Kafka directly, past our own services.
+
+use crate::{Outcome, wait_for};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use std::time::Duration;
+
+/// Time for one call to Kafka.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A record as Kafka has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Key.
+    pub key: Option<String>,
+    /// Value.
+    pub value: Option<String>,
+}
+
+fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "e2e-observer")
+        .set("enable.auto.commit", "false")
+        .set("allow.auto.create.topics", "false")
+        .set("fetch.queue.backoff.ms", "5");
+    config
+}
+
+/// The partitions of a topic and the least number of replicas; `None` when Kafka has no such topic.
+///
+/// # Errors
+/// When Kafka does not answer.
+pub fn shape(bootstrap: &str, topic: &str) -> Outcome<Option<(usize, usize)>> {
+    let consumer: BaseConsumer = config(bootstrap).create()?;
+    let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    Ok(found.map(|found| {
+        let replicas = found.partitions().iter().map(|p| p.replicas().len()).min();
+        (found.partitions().len(), replicas.unwrap_or(0))
+    }))
+}
+
+/// One config of a topic.
+///
+/// # Errors
+/// When Kafka does not answer.
+pub fn topic_config(bootstrap: &str, topic: &str, name: &str) -> Outcome<Option<String>> {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let resources = [ResourceSpecifier::Topic(topic)];
+    let described = runtime.block_on(admin.describe_configs(&resources, &options))?;
+    let mut entries = described
+        .into_iter()
+        .flatten()
+        .flat_map(|resource| resource.entries);
+    Ok(entries
+        .find(|entry| entry.name == name)
+        .and_then(|entry| entry.value))
+}
+
+/// Everything that a topic has now, by partition and offset.
+///
+/// # Errors
+/// When Kafka does not answer, or does not give in time what it says it has.
+pub fn read_all(bootstrap: &str, topic: &str) -> Outcome<Vec<Stored>> {
+    let consumer: BaseConsumer = config(bootstrap).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let partitions = metadata
+        .topics()
+        .first()
+        .map_or(0, |found| found.partitions().len());
+    let mut wanted = 0;
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..i32::try_from(partitions)? {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        wanted += usize::try_from(high - low)?;
+        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    let mut found = Vec::with_capacity(wanted);
+    wait_for("Kafka gives all records of the topic", || {
+        while found.len() < wanted {
+            let Some(message) = consumer.poll(Duration::from_millis(200)) else {
+                return Ok(None);
+            };
+            let message = message?;
+            let text =
+                |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
+            found.push(Stored {
+                partition: message.partition(),
+                offset: message.offset(),
+                key: text(message.key()),
+                value: text(message.payload()),
+            });
+        }
+        Ok(Some(()))
+    })?;
+    found.sort_by_key(|record| (record.partition, record.offset));
+    Ok(found)
+}
+
+/// The values of a topic in the order of partition and offset.
+///
+/// # Errors
+/// See [`read_all`].
+pub fn values(bootstrap: &str, topic: &str) -> Outcome<Vec<String>> {
+    Ok(read_all(bootstrap, topic)?
+        .into_iter()
+        .filter_map(|record| record.value)
+        .collect())
+}

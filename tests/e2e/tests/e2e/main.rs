@@ -1,0 +1,112 @@
+//! End-to-end tests on real Kafka with the real binaries. The stacks are started once, the tests of a
+//! stack run side by side with topics of their own, and everything is stopped at the end.
+#![expect(clippy::too_many_lines, reason = "a story reads better whole")]
+
+mod bad_input;
+mod console;
+mod crash;
+mod machines;
+mod outage;
+mod reference;
+mod story;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use sluice_e2e::Outcome;
+use sluice_e2e::stack::Stack;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A stack that is started by the first test that needs it.
+struct Shared {
+    name: &'static str,
+    settings: &'static [&'static str],
+    stack: Mutex<Option<Arc<Stack>>>,
+}
+
+impl Shared {
+    fn get(&self) -> Outcome<Arc<Stack>> {
+        let mut slot = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stack) = slot.as_ref() {
+            return Ok(Arc::clone(stack));
+        }
+        let stack = Arc::new(Stack::up(self.name, self.settings)?);
+        *slot = Some(Arc::clone(&stack));
+        Ok(stack)
+    }
+
+    fn down(&self) {
+        self.stack
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+}
+
+/// For tests that leave the services alone.
+static CALM: Shared = Shared {
+    name: "calm",
+    settings: &[
+        "admin-api.lifecycle.grace=0s",
+        "admin-api.producers.fresh=3s",
+        "producer.inputs.host.enabled=true",
+        "producer.inputs.generator.enabled=true",
+        "producer.inputs.generator.rate=50",
+    ],
+    stack: Mutex::new(None),
+};
+
+/// For tests that kill and stop services; they run one at a time.
+static ROUGH: Shared = Shared {
+    name: "rough",
+    settings: &[
+        "producer.auto_request=true",
+        "consumer-api.consumers.retry_max=1s",
+    ],
+    stack: Mutex::new(None),
+};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+type Test = fn(&Stack) -> Outcome;
+
+fn calm(name: &str, test: Test) -> Trial {
+    Trial::test(name, move || {
+        CALM.get()
+            .and_then(|stack| test(&stack))
+            .map_err(Failed::from)
+    })
+}
+
+fn rough(name: &str, test: Test) -> Trial {
+    Trial::test(name, move || {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        ROUGH
+            .get()
+            .and_then(|stack| test(&stack))
+            .map_err(Failed::from)
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    trials.extend(story::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(
+        reference::TESTS
+            .iter()
+            .map(|(name, test)| calm(name, *test)),
+    );
+    trials.extend(
+        bad_input::TESTS
+            .iter()
+            .map(|(name, test)| calm(name, *test)),
+    );
+    trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(machines::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(crash::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    CALM.down();
+    ROUGH.down();
+    conclusion.exit_code()
+}
