@@ -11,15 +11,19 @@ use std::str::FromStr;
 pub(crate) struct Fault<'a>(pub(crate) Option<&'a Problem>);
 
 impl<'a> Fault<'a> {
-    /// What is wrong with a field (a JSON pointer) or with something below it.
-    pub(crate) fn at(self, pointer: &str) -> Vec<&'a FieldError> {
+    /// What is wrong with a field (a JSON pointer) or with something below it: which part of it, and
+    /// what.
+    pub(crate) fn at(self, pointer: &str) -> Vec<(&'a str, &'a str)> {
         let errors = self
             .0
             .map(|problem| problem.errors.as_slice())
             .unwrap_or_default();
-        errors
+        let within = errors
             .iter()
-            .filter(|error| covers(pointer, &error.pointer))
+            .filter(|error| covers(pointer, &error.pointer));
+        let part = |error: &'a FieldError| error.pointer[pointer.len()..].trim_start_matches('/');
+        within
+            .map(|error| (part(error), error.message.as_str()))
             .collect()
     }
 

@@ -154,7 +154,7 @@ fn steps(topic: &Topic) -> Vec<Step> {
         status == State::Approved,
     ));
     steps.push(step("active", topic.activated_at, status == State::Active));
-    if topic.deactivated_at.is_some() && status != State::Active {
+    if matches!(status, State::Inactive | State::Deleted) {
         steps.push(step(
             "inactive",
             topic.deactivated_at,
