@@ -69,6 +69,21 @@ pub fn topic_config(bootstrap: &str, topic: &str, name: &str) -> Outcome<Option<
         .and_then(|entry| entry.value))
 }
 
+/// How many records a topic has now, by the ends of its partitions.
+///
+/// # Errors
+/// When Kafka does not answer.
+pub fn count(bootstrap: &str, topic: &str) -> Outcome<usize> {
+    let consumer: BaseConsumer = config(bootstrap).create()?;
+    let (partitions, _) = shape(bootstrap, topic)?.unwrap_or_default();
+    let mut count = 0;
+    for partition in 0..i32::try_from(partitions)? {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        count += usize::try_from(high - low)?;
+    }
+    Ok(count)
+}
+
 /// Everything that a topic has now, by partition and offset.
 ///
 /// # Errors
