@@ -41,7 +41,10 @@ class Tail {
   open() {
     if (this.source || this.paused || document.hidden) return;
     const url = new URL(this.root.dataset.stream, location.href);
-    if (this.lastId) url.searchParams.set("cursor", this.lastId);
+    if (this.lastId) {
+      url.searchParams.delete("from");
+      url.searchParams.set("cursor", this.lastId);
+    }
     this.state("wait", "connecting");
     const source = new EventSource(url);
     this.source = source;
@@ -51,7 +54,7 @@ class Tail {
     source.addEventListener("gap", (event) => this.event(event, (gap) =>
       `${gap.topic} partition ${gap.partition}: offsets ${gap.from} to ${gap.to} are gone`));
     source.addEventListener("subscribed", (event) => this.event(event, (e) => `now following ${names(e)}`));
-    source.addEventListener("unsubscribed", (event) => this.event(event, (e) => `no longer following ${names(e)}`));
+    source.addEventListener("unsubscribed", (event) => this.event(event, (e) => `no longer following ${names(e)}${e.reason ? `: ${e.reason}` : ""}`));
     source.addEventListener("heartbeat", (event) => this.keep(event));
   }
 
