@@ -82,7 +82,8 @@ impl Body {
         self.invalid.extend(invalid);
     }
 
-    fn mistyped(&mut self, name: &str, want: &str, got: &Value) {
+    /// Records that a member has the wrong JSON type.
+    pub fn mistyped(&mut self, name: &str, want: &str, got: &Value) {
         let error = field(
             self.pointer(name),
             format!("must be {want}, not {}", kind(got)),

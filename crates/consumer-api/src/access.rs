@@ -1,0 +1,141 @@
+//! Who is calling, and what they may do here.
+
+use crate::context::Context;
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use sluice_admin_client::verify::Rejection;
+use sluice_model::access::{Actor, Role};
+use sluice_model::problem::{Code, Problem};
+use sluice_service::http::cookie::same_origin;
+use sluice_service::http::credential;
+use sluice_service::http::problem::{Failure, respond};
+use sluice_service::secret::Secret;
+use std::future::{Ready, ready};
+
+/// The verified caller of a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub actor: Actor,
+    /// The token that said so.
+    pub token: Secret,
+}
+
+impl Caller {
+    /// Refuses a caller without a role.
+    ///
+    /// # Errors
+    /// 403 that names the role.
+    pub fn need(&self, role: Role) -> Result<(), Failure> {
+        if self.actor.may(role) {
+            return Ok(());
+        }
+        let account = &self.actor.account;
+        let detail = format!("{account} needs the role {role} for this");
+        Err(Problem::new(Code::Forbidden, detail).into())
+    }
+
+    /// Refuses a caller that may not change the consumers of an owner.
+    ///
+    /// # Errors
+    /// 403 that names the owner.
+    pub fn need_owner(&self, owner: &str) -> Result<(), Failure> {
+        self.need(Role::Consumer)?;
+        if owner == self.actor.account || self.actor.may(Role::Admin) {
+            return Ok(());
+        }
+        let detail = format!("this consumer belongs to {owner}; only {owner} and admins change it");
+        Err(Problem::new(Code::Forbidden, detail).into())
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Self>().cloned();
+        ready(caller.ok_or_else(|| unauthenticated().into()))
+    }
+}
+
+fn unauthenticated() -> Problem {
+    Problem::new(
+        Code::Unauthenticated,
+        "send Authorization: Bearer with a token of the admin API",
+    )
+}
+
+/// The token of a request: its header, or the console session of its cookie. A cookie goes along by
+/// itself, so a change by cookie must come from our own pages.
+///
+/// # Errors
+/// 401 without a token, 403 for a change that another site sent.
+pub fn token(context: &Context, request: &HttpRequest) -> Result<Secret, Problem> {
+    if let Some(token) = credential::token(request) {
+        return Ok(Secret::new(token.to_owned()));
+    }
+    let token = context
+        .sessions
+        .token(request)
+        .ok_or_else(unauthenticated)?;
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && !same_origin(request) {
+        return Err(Problem::new(
+            Code::Forbidden,
+            "this form comes from another site",
+        ));
+    }
+    Ok(token)
+}
+
+/// Who a token belongs to.
+///
+/// # Errors
+/// 401 when it is not valid, 503 when that cannot be checked now.
+pub async fn verify(context: &Context, token: Secret) -> Result<Caller, Problem> {
+    match context.verifier.verify(token.expose()).await {
+        Ok(actor) => Ok(Caller { actor, token }),
+        Err(Rejection::Invalid) => Err(Problem::new(
+            Code::Unauthenticated,
+            "the admin API does not know this token",
+        )),
+        Err(error @ Rejection::Unavailable(_)) => {
+            Err(Problem::new(Code::Unavailable, error.to_string()).retry_after(1))
+        }
+    }
+}
+
+/// The middleware of everything that needs a credential; reading is the least that it must allow.
+///
+/// # Errors
+/// Passes on what the inner service fails with.
+pub async fn authenticate<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, actix_web::Error> {
+    let context = request.app_data::<web::Data<Context>>().cloned();
+    let caller = match &context {
+        None => Err(Problem::new(Code::Internal, "the service is not set up")),
+        Some(context) => match token(context, request.request()) {
+            Ok(token) => verify(context, token).await,
+            Err(problem) => Err(problem),
+        },
+    };
+    let caller = caller.and_then(|caller| match caller.need(Role::Viewer) {
+        Ok(()) => Ok(caller),
+        Err(failure) => Err(*failure.0),
+    });
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            Ok(next.call(request).await?.map_into_left_body())
+        }
+        Err(problem) => Ok(request
+            .into_response(respond(&problem))
+            .map_into_right_body()),
+    }
+}

@@ -1,0 +1,174 @@
+//! How far a consumer is behind, asked of Kafka itself.
+
+use super::{blocking, kafka_problem};
+use crate::clusters::Cluster;
+use crate::context::Context;
+use crate::store::consumers::Row;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sluice_model::consumer::{Lag, PartitionLag};
+use sluice_model::problem::Problem;
+use sluice_service::http::problem::Failure;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time that one question to Kafka may take.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A group answers only from its coordinator; a look must not start one.
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A client that reads and writes a group's offsets without joining it. Blocks.
+///
+/// # Errors
+/// When librdkafka cannot make it.
+pub fn group_client(cluster: &Cluster, group: &str) -> Result<BaseConsumer, Problem> {
+    let mut config = cluster
+        .client("sluice-offsets")
+        .map_err(|error| kafka_problem(error.to_string()))?;
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false");
+    config
+        .create()
+        .map_err(|error| kafka_problem(error.to_string()))
+}
+
+/// Every partition of some topics. Blocks.
+///
+/// # Errors
+/// When Kafka does not answer. Topics that are not there have no partitions.
+pub fn partitions(cluster: &Cluster, topics: &[String]) -> Result<TopicPartitionList, Problem> {
+    cluster.look(ASK_TIMEOUT).map_err(kafka_problem)?;
+    let mut list = TopicPartitionList::new();
+    for topic in topics {
+        let count = cluster.partitions(topic, ASK_TIMEOUT).unwrap_or(0);
+        for partition in 0..count {
+            list.add_partition(topic, partition);
+        }
+    }
+    Ok(list)
+}
+
+/// The first and the next offset of a partition. Blocks.
+///
+/// # Errors
+/// When Kafka does not answer.
+pub fn bounds(cluster: &Cluster, topic: &str, partition: i32) -> Result<(i64, i64), Problem> {
+    let inspector = cluster.inspector().map_err(kafka_problem)?;
+    inspector
+        .fetch_watermarks(topic, partition, ASK_TIMEOUT)
+        .map_err(|error| kafka_problem(format!("the ends of {topic}-{partition}: {error}")))
+}
+
+/// The committed offsets of a group. Blocks.
+///
+/// # Errors
+/// When the group's coordinator does not answer.
+pub fn committed(
+    cluster: &Cluster,
+    group: &str,
+    list: TopicPartitionList,
+) -> Result<BTreeMap<(String, i32), i64>, Problem> {
+    if list.count() == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let client = group_client(cluster, group)?;
+    let found = client
+        .committed_offsets(list, COORDINATOR_TIMEOUT)
+        .map_err(|error| kafka_problem(format!("the offsets of the group {group}: {error}")))?;
+    let offsets = found
+        .elements()
+        .into_iter()
+        .filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => {
+                Some(((element.topic().to_owned(), element.partition()), offset))
+            }
+            _ => None,
+        });
+    Ok(offsets.collect())
+}
+
+/// How far a consumer is behind.
+///
+/// # Errors
+/// When Kafka does not answer in time.
+pub async fn lag(context: &Context, row: &Row) -> Result<Lag, Failure> {
+    let (_, report) = context.manager.look(row);
+    let cluster = super::offsets::cluster_of(context, row)?;
+    let (topics, group) = (row.topics.clone(), row.consumer_group.clone());
+    blocking(move || {
+        let rows = measure(&cluster, &topics, &group)?;
+        Ok(summary(rows, &report.positions))
+    })
+    .await
+}
+
+type Measured = ((String, i32), Option<i64>, i64);
+
+fn measure(
+    cluster: &Arc<Cluster>,
+    topics: &[String],
+    group: &str,
+) -> Result<Vec<Measured>, Problem> {
+    let list = partitions(cluster, topics)?;
+    let committed = committed(cluster, group, list.clone())?;
+    let mut rows = Vec::with_capacity(list.count());
+    for element in list.elements() {
+        let (topic, partition) = (element.topic().to_owned(), element.partition());
+        let (_, end) = bounds(cluster, &topic, partition)?;
+        let at = committed.get(&(topic.clone(), partition)).copied();
+        rows.push(((topic, partition), at, end));
+    }
+    Ok(rows)
+}
+
+fn summary(rows: Vec<Measured>, positions: &BTreeMap<(String, i32), i64>) -> Lag {
+    let partitions: Vec<PartitionLag> = rows
+        .into_iter()
+        .map(|(key, committed, end)| {
+            let lag = committed.map(|at| (end - at).max(0));
+            PartitionLag {
+                position: positions.get(&key).copied(),
+                topic: key.0,
+                partition: key.1,
+                committed,
+                end: Some(end),
+                lag,
+                // The age of the oldest record is only known when there is none.
+                lag_seconds: lag.filter(|lag| *lag == 0),
+            }
+        })
+        .collect();
+    let known = partitions.iter().filter_map(|partition| partition.lag);
+    let total_lag = known.fold(None, |sum: Option<i64>, lag| Some(sum.unwrap_or(0) + lag));
+    Lag {
+        total_lag,
+        partitions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_committed_is_null_and_not_zero() {
+        let rows = vec![(("t".to_owned(), 0), None, 5)];
+        let lag = summary(rows, &BTreeMap::new());
+        assert_eq!(
+            (lag.total_lag, lag.partitions[0].lag, lag.partitions[0].end),
+            (None, None, Some(5))
+        );
+        let rows = vec![
+            (("t".to_owned(), 0), Some(2), 5),
+            (("t".to_owned(), 1), Some(9), 9),
+        ];
+        let lag = summary(rows, &BTreeMap::from([(("t".to_owned(), 0), 3)]));
+        assert_eq!(
+            (lag.total_lag, lag.partitions[0].position),
+            (Some(3), Some(3))
+        );
+        assert_eq!(lag.partitions[1].lag_seconds, Some(0));
+    }
+}

@@ -1,0 +1,80 @@
+//! What a processor is given: records of one poll loop, as borrowed views.
+
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp as KafkaTimestamp};
+use sluice_model::record::{Header, Record, text};
+use sluice_model::time::Timestamp;
+
+/// A record as it lies in the client's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Milliseconds since the epoch, if Kafka says.
+    pub timestamp: Option<i64>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; none is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers, in order.
+    pub headers: Vec<(&'a str, Option<&'a [u8]>)>,
+}
+
+impl<'a> Entry<'a> {
+    /// The view of a message.
+    pub fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            headers
+                .iter()
+                .map(|header| (header.key, header.value))
+                .collect()
+        });
+        Self {
+            topic: message.topic(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: match message.timestamp() {
+                KafkaTimestamp::NotAvailable => None,
+                KafkaTimestamp::CreateTime(ms) | KafkaTimestamp::LogAppendTime(ms) => Some(ms),
+            },
+            key: message.key(),
+            value: message.payload(),
+            headers,
+        }
+    }
+
+    /// The record as everybody sees it.
+    pub fn record(&self) -> Record {
+        let (key, key_encoding) = text(self.key);
+        let (value, value_encoding) = text(self.value);
+        Record {
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            offset: self.offset,
+            timestamp: self.timestamp.map(Timestamp::from_millis),
+            key,
+            value,
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| Header::new(name, *value))
+                .collect(),
+            key_encoding,
+            value_encoding,
+        }
+    }
+
+    /// Bytes that it stands for, for limits and counts.
+    pub fn bytes(&self) -> usize {
+        let part = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, v)| name.len() + part(*v))
+            .sum();
+        part(self.key) + part(self.value) + headers
+    }
+}

@@ -1,0 +1,44 @@
+//! What the routes and use cases share.
+
+use crate::catalogue::Catalogue;
+use crate::clusters::Clusters;
+use crate::follow::Follower;
+use crate::manager::Manager;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::stream::Hub;
+use sluice_admin_client::Client;
+use sluice_admin_client::verify::Verifier;
+use sluice_service::health::Health;
+use sluice_service::http::cookie::Sessions;
+use sluice_service::shutdown::Shutdown;
+use std::sync::Arc;
+
+/// The service. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The registry.
+    pub store: Store,
+    /// The workers.
+    pub manager: Manager,
+    /// The clusters.
+    pub clusters: Clusters,
+    /// What the admin API says.
+    pub catalogue: Catalogue,
+    /// Who follows the admin API.
+    pub follower: Follower,
+    /// The admin API, for calls with a caller's own token.
+    pub admin: Client,
+    /// Checks bearers.
+    pub verifier: Verifier,
+    /// Console sessions.
+    pub sessions: Sessions,
+    /// The live tail.
+    pub hub: Hub,
+    /// What is in trouble.
+    pub health: Health,
+    /// The wish to stop.
+    pub shutdown: Shutdown,
+}

@@ -1,0 +1,432 @@
+//! Owns the workers: one turn at a time per consumer, desired state restored at the start, everything
+//! stopped within a bound at the end.
+
+mod plan;
+
+use crate::catalogue::Catalogue;
+use crate::clusters::Clusters;
+use crate::confine::Roots;
+use crate::destinations::Destinations;
+use crate::processors::{Processor, SinkError, Site, kind};
+use crate::settings::ConsumersSettings;
+use crate::status::{Report, View, view};
+use crate::store::Store;
+use crate::store::consumers::Row;
+use crate::watermark::Positions;
+use crate::worker::{Job, Order, Worker};
+use plan::{Plan, plan};
+use sluice_model::consumer::Consumer;
+use sluice_service::http::problem::Failure;
+use sluice_service::shutdown::Shutdown;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
+
+/// Consumers that are brought in line at one time.
+const APPLY_AT_ONCE: usize = 64;
+/// Time between two looks at all consumers, beside those that a change starts.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Time that a drain gets beyond the time of a stop.
+const DRAIN_EXTRA: Duration = Duration::from_secs(30);
+
+/// What workers are made from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The registry.
+    pub store: Store,
+    /// The clusters.
+    pub clusters: Clusters,
+    /// The topics.
+    pub catalogue: Catalogue,
+    /// Directories of files.
+    pub roots: Roots,
+    /// Network destinations.
+    pub destinations: Destinations,
+    /// HTTP out.
+    pub http: reqwest::Client,
+    /// Batches, retries and stops.
+    pub settings: ConsumersSettings,
+    /// The runtime that drives the registry for the workers.
+    pub runtime: Handle,
+}
+
+/// The manager. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Manager {
+    parts: Arc<Parts>,
+    slots: Arc<Mutex<HashMap<String, Arc<Slot>>>>,
+    at_once: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Option<Running>,
+    hold: Option<String>,
+    /// The report of the worker before.
+    last: Report,
+}
+
+#[derive(Debug)]
+struct Running {
+    worker: Worker,
+    row: Row,
+    topics: Vec<(String, i64)>,
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The exclusive right to change one consumer.
+#[derive(Debug)]
+pub struct Turn {
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Manager {
+    /// A manager without workers.
+    pub fn new(parts: Parts) -> Self {
+        let at_once = Arc::new(Semaphore::new(APPLY_AT_ONCE));
+        Self {
+            parts: Arc::new(parts),
+            slots: Arc::default(),
+            at_once,
+        }
+    }
+
+    /// What workers are made from.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, id: &str) -> Arc<Slot> {
+        Arc::clone(self.slots().entry(id.to_owned()).or_default())
+    }
+
+    /// Waits for the right to change a consumer.
+    pub async fn turn(&self, id: &str) -> Turn {
+        let turn = Arc::clone(&self.slot(id).turn);
+        Turn {
+            _guard: turn.lock_owned().await,
+        }
+    }
+
+    /// Tells a worker to stop now, whatever it is waiting for: the turn comes free soon after.
+    pub fn interrupt(&self, id: &str) {
+        if let Some(running) = &self.slot(id).state().running {
+            running.worker.link.order(Order::Stop);
+        }
+    }
+
+    /// Ends the wait for the next try.
+    pub fn kick(&self, id: &str) {
+        if let Some(running) = &self.slot(id).state().running {
+            running.worker.link.kick();
+        }
+    }
+
+    /// Brings a consumer in line with its row and the catalogue. The caller has the turn.
+    pub async fn apply(&self, _turn: &Turn, row: &Row) {
+        let slot = self.slot(&row.id);
+        let governed = self
+            .parts
+            .clusters
+            .by_name(&row.cluster)
+            .map(|cluster| cluster.governed());
+        match plan(row, governed, &self.parts.catalogue.now()) {
+            Plan::Idle { hold, drain } => {
+                slot.state().hold = hold;
+                self.stop_worker(&slot, &row.id, drain).await;
+            }
+            Plan::Work { pause, topics } => {
+                let order = if pause { Order::Pause } else { Order::Run };
+                slot.state().hold = None;
+                if Self::give_order(&slot, row, &topics, order) {
+                    return;
+                }
+                self.stop_worker(&slot, &row.id, false).await;
+                self.start_worker(&slot, row, topics, order);
+            }
+        }
+    }
+
+    /// Gives an order to the worker that already does the right thing. False: there is none.
+    fn give_order(slot: &Slot, row: &Row, topics: &[(String, i64)], order: Order) -> bool {
+        let state = slot.state();
+        let Some(running) = &state.running else {
+            return false;
+        };
+        let stands = matches!(running.worker.link.ordered(), Order::Run | Order::Pause);
+        let fits = plan::same_work(&running.row, row) && running.topics == topics;
+        if fits && stands && !running.worker.ended() {
+            running.worker.link.order(order);
+        }
+        fits && stands && !running.worker.ended()
+    }
+
+    async fn stop_worker(&self, slot: &Slot, id: &str, drain: bool) {
+        let Some(done) = ({
+            let state = slot.state();
+            state.running.as_ref().map(|running| {
+                let stop = !drain || running.worker.link.ordered() == Order::Stop;
+                running
+                    .worker
+                    .link
+                    .order(if stop { Order::Stop } else { Order::Drain });
+                running.worker.done()
+            })
+        }) else {
+            return;
+        };
+        let stop = self.parts.settings.stop_timeout;
+        let limit = if drain { stop + DRAIN_EXTRA } else { stop };
+        let mut done = done;
+        let ended = tokio::time::timeout(limit, done.wait_for(|done| *done))
+            .await
+            .is_ok();
+        let mut state = slot.state();
+        if let Some(running) = state.running.take() {
+            running.worker.link.order(Order::Stop);
+            state.last = running.worker.link.report().clone();
+            state.last.phase = crate::status::Phase::Stopped;
+            state.last.fault = None;
+            state.last.next_retry_at = None;
+            state.last.since = sluice_service::now();
+        }
+        if !ended {
+            // librdkafka's close can hang; the thread ends when it does, and holds nothing of ours.
+            tracing::warn!(
+                consumer.id = id,
+                "a worker did not end in time and is left to itself"
+            );
+            metrics::counter!("consumer_workers_detached_total").increment(1);
+        }
+    }
+
+    fn start_worker(&self, slot: &Slot, row: &Row, topics: Vec<(String, i64)>, order: Order) {
+        let Some(cluster) = self.parts.clusters.by_name(&row.cluster).cloned() else {
+            return;
+        };
+        let job = Job {
+            consumer_id: row.id.clone(),
+            cluster,
+            topics: topics.iter().map(|(topic, _)| topic.clone()).collect(),
+            group: row.consumer_group.clone(),
+            client_id: row
+                .client_id
+                .clone()
+                .unwrap_or_else(|| format!("sluice-{}", row.id)),
+            processors: self.processors(row, &topics),
+            settings: self.parts.settings.clone(),
+        };
+        let mut state = slot.state();
+        match Worker::start(job, order) {
+            Ok(worker) => {
+                worker.link.report().errors.clone_from(&state.last.errors);
+                state.running = Some(Running {
+                    worker,
+                    row: row.clone(),
+                    topics,
+                });
+            }
+            Err(error) => {
+                tracing::error!(consumer.id = row.id, error = %error, "no thread for a consumer");
+                state.hold = Some(format!(
+                    "the system gives no thread: {error}; tries again soon"
+                ));
+            }
+        }
+    }
+
+    /// The processors of a consumer, ready to be opened; also for moving offsets.
+    pub fn processors(
+        &self,
+        row: &Row,
+        topics: &[(String, i64)],
+    ) -> Vec<(String, Box<dyn Processor>)> {
+        let parts = &self.parts;
+        let build = |processor: &sluice_model::consumer::Processor| {
+            let site = Site {
+                consumer_id: row.id.clone(),
+                processor_id: processor.id.clone(),
+                roots: parts.roots.clone(),
+                destinations: parts.destinations.clone(),
+                sinks: parts.store.sinks(parts.runtime.clone()),
+                topic_ids: topics.iter().cloned().collect(),
+                http: parts.http.clone(),
+                runtime: parts.runtime.clone(),
+            };
+            let built = kind(&processor.processor_type)
+                .map_err(SinkError)
+                .and_then(|kind| kind.build(&processor.config, site));
+            let built = built.unwrap_or_else(|error| Box::new(Broken(error)));
+            (processor.processor_type.clone(), built)
+        };
+        row.processors.iter().map(build).collect()
+    }
+
+    /// A consumer as it is shown.
+    pub fn present(&self, row: &Row) -> Consumer {
+        let (view, _) = self.look(row);
+        Consumer {
+            id: row.id.clone(),
+            status: view.status,
+            desired: row.desired,
+            detail: view.detail,
+            generation: row.generation,
+            broker_ip: row.broker_ip.clone(),
+            broker_port: row.broker_port,
+            cluster: row.cluster.clone(),
+            topic: row.topics.first().cloned().unwrap_or_default(),
+            topics: row.topics.clone(),
+            consumer_group: row.consumer_group.clone(),
+            client_id: row.client_id.clone(),
+            auto_start: row.auto_start,
+            owner: row.owner.clone(),
+            downstream_processors: row.processors.clone(),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+
+    /// What is said about a consumer, and what its worker reports.
+    pub fn look(&self, row: &Row) -> (View, Report) {
+        let slot = self.slots().get(&row.id).cloned().unwrap_or_default();
+        let state = slot.state();
+        let report = match &state.running {
+            Some(running) => running.worker.link.report().clone(),
+            None => state.last.clone(),
+        };
+        (view(row.desired, state.hold.as_deref(), &report), report)
+    }
+
+    /// Forgets a consumer that was deleted. The caller has the turn.
+    pub async fn forget(&self, _turn: &Turn, id: &str) {
+        let slot = self.slot(id);
+        self.stop_worker(&slot, id, false).await;
+        self.slots().remove(id);
+    }
+
+    /// Stops the worker of a consumer; it is started again by [`Manager::apply`]. The caller has the turn.
+    pub async fn halt(&self, _turn: &Turn, id: &str) {
+        let slot = self.slot(id);
+        self.stop_worker(&slot, id, false).await;
+    }
+
+    /// Restores every consumer and keeps all of them in line with the catalogue until the stop; then
+    /// stops them, at most for the time of one stop.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut catalogue = self.parts.catalogue.watch();
+        while !shutdown.requested() {
+            catalogue.mark_unchanged();
+            let stopped = tokio::select! {
+                () = shutdown.wait() => true,
+                () = self.apply_all() => false,
+            };
+            if stopped {
+                break;
+            }
+            tokio::select! {
+                () = shutdown.wait() => {}
+                _changed = catalogue.changed() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+        self.stop_all().await;
+    }
+
+    async fn apply_all(&self) {
+        let rows = match self.parts.store.all_consumers().await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(error = %error, "consumers cannot be read");
+                return;
+            }
+        };
+        let count = |status| {
+            rows.iter()
+                .filter(|row| self.look(row).0.status == status)
+                .count()
+        };
+        for status in [
+            sluice_model::consumer::Status::Active,
+            sluice_model::consumer::Status::Inactive,
+            sluice_model::consumer::Status::Error,
+        ] {
+            let label = format!("{status:?}").to_lowercase();
+            metrics::gauge!("consumers", "status" => label).set(count(status) as f64);
+        }
+        for row in rows {
+            let this = self.clone();
+            // Not waited for: one that drains must not keep the others from their turn.
+            tokio::spawn(async move { this.apply_in_background(&row.id).await });
+        }
+    }
+
+    async fn apply_in_background(&self, id: &str) {
+        // Somebody who has the turn brings it in line anyway, and may take long.
+        let Ok(guard) = Arc::clone(&self.slot(id).turn).try_lock_owned() else {
+            return;
+        };
+        let Ok(_permit) = self.at_once.acquire().await else {
+            return;
+        };
+        let turn = Turn { _guard: guard };
+        if let Err(error) = self.apply_fresh(&turn, id).await {
+            tracing::debug!(consumer.id = id, error = %error, "not brought in line");
+        }
+    }
+
+    /// Applies the row as it is now: it may have changed while the turn was waited for.
+    async fn apply_fresh(&self, turn: &Turn, id: &str) -> Result<(), Failure> {
+        let row = self.parts.store.consumer(id).await?;
+        self.apply(turn, &row).await;
+        Ok(())
+    }
+
+    async fn stop_all(&self) {
+        let slots: Vec<_> = self
+            .slots()
+            .iter()
+            .map(|(id, slot)| (id.clone(), Arc::clone(slot)))
+            .collect();
+        for (id, _) in &slots {
+            self.interrupt(id);
+        }
+        let stops = slots
+            .iter()
+            .map(|(id, slot)| self.stop_worker(slot, id, false));
+        futures_util::future::join_all(stops).await;
+    }
+}
+
+/// A processor whose configuration is not allowed any more.
+struct Broken(SinkError);
+
+impl Processor for Broken {
+    fn open(&mut self) -> Result<Positions, SinkError> {
+        Err(self.0.clone())
+    }
+
+    fn write(&mut self, _batch: &[crate::batch::Entry<'_>]) -> Result<(), SinkError> {
+        Err(self.0.clone())
+    }
+
+    fn rewind(&mut self, _targets: &[(String, i32, i64)]) -> Result<(), SinkError> {
+        Err(self.0.clone())
+    }
+}

@@ -1,0 +1,62 @@
+//! The OpenAPI document of every route.
+
+use crate::routes::{consumers, control, groups, stream, topics};
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Sluice consumer API", description = "Managed consumers, processors and the live tail."),
+    paths(
+        consumers::create, consumers::list, consumers::get, consumers::put, consumers::delete,
+        consumers::processors, consumers::audit,
+        control::verbs, control::status, control::lag, control::move_offsets,
+        groups::list, groups::offsets,
+        topics::active, topics::records, stream::stream
+    ),
+    security(("token" = [])),
+    modifiers(&Token)
+)]
+struct Api;
+
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", scheme);
+    }
+}
+
+/// The document.
+pub fn document() -> Document {
+    Api::openapi()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_has_every_path_and_no_dangling_reference() {
+        let document = serde_json::to_value(super::document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        for path in [
+            "/consumers/",
+            "/consumers/{id}/",
+            "/consumers/{id}/status/",
+            "/stream",
+            "/processors/",
+        ] {
+            assert!(paths.contains_key(path), "{path}");
+        }
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(
+                document["components"]["schemas"].get(name).is_some(),
+                "{name}"
+            );
+        }
+    }
+}

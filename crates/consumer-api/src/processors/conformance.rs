@@ -1,0 +1,230 @@
+//! What every processor must do, run against all of [`KINDS`], and the bench that the tests share.
+
+use super::{KINDS, Outside, Processor, Site, kind};
+use crate::batch::Entry;
+use crate::confine::Roots;
+use crate::destinations::Destinations;
+use crate::store::Store;
+use crate::watermark::Positions;
+use serde_json::{Map, Value, json};
+use sluice_model::body::Body;
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::ops::Range;
+
+/// A place to build processors in.
+pub(super) struct Bench {
+    _dir: tempfile::TempDir,
+    pub(super) roots: Roots,
+    pub(super) consumer_id: String,
+    store: Store,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        sluice_service::tls::install_crypto();
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::open(&[dir.path().join("files")]).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let store = Store::open(&dir.path().join("c.db")).unwrap();
+        runtime.block_on(store.insert_test_processor("c1", "p1"));
+        Self {
+            _dir: dir,
+            roots,
+            consumer_id: "c1".to_owned(),
+            store,
+            runtime,
+        }
+    }
+
+    pub(super) fn site(&self, topic_id: i64) -> Site {
+        Site {
+            consumer_id: self.consumer_id.clone(),
+            processor_id: "p1".to_owned(),
+            roots: self.roots.clone(),
+            destinations: Destinations::new(&["127.0.0.1:*".to_owned()]).unwrap(),
+            sinks: self.store.sinks(self.runtime.handle().clone()),
+            topic_ids: HashMap::from([("t".to_owned(), topic_id)]),
+            http: reqwest::Client::new(),
+            runtime: self.runtime.handle().clone(),
+        }
+    }
+
+    pub(super) fn build(&self, name: &str, config: &Value) -> Box<dyn Processor> {
+        self.build_for(name, config, 7)
+    }
+
+    fn build_for(&self, name: &str, config: &Value, topic_id: i64) -> Box<dyn Processor> {
+        let config = config.as_object().unwrap();
+        kind(name)
+            .unwrap()
+            .build(config, self.site(topic_id))
+            .unwrap()
+    }
+
+    fn faults(&self, name: &str, config: &Map<String, Value>) -> Option<u16> {
+        let destinations = Destinations::default();
+        let outside = Outside {
+            roots: &self.roots,
+            destinations: &destinations,
+        };
+        let mut body = Body::of(config.clone(), "");
+        let _code = kind(name).unwrap().check(&mut body, &outside);
+        body.finish().err().map(|problem| problem.status)
+    }
+}
+
+/// Records of one partition.
+pub(super) fn entries(offsets: Range<i64>) -> Vec<Entry<'static>> {
+    offsets
+        .map(|offset| Entry {
+            topic: "t",
+            partition: 0,
+            offset,
+            timestamp: Some(1_700_000_000_000 + offset),
+            key: Some(b"k"),
+            value: Some(b"{\"n\":1}"),
+            headers: vec![("h", Some(b"v".as_slice()))],
+        })
+        .collect()
+}
+
+fn configs(url: &str) -> Vec<(&'static str, Value)> {
+    let config = |name: &str| match name {
+        "file_sink" => json!({"file_path": "out.jsonl"}),
+        "streaming_forwarder" => json!({"endpoint_url": url}),
+        _ => json!({}),
+    };
+    KINDS
+        .iter()
+        .map(|kind| (kind.name, config(kind.name)))
+        .collect()
+}
+
+/// A webhook that answers 200 to everything and tells the requests' texts.
+fn webhook() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("webhook".into())
+        .spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut text = Vec::new();
+                let mut part = [0; 4096];
+                while !String::from_utf8_lossy(&text).ends_with(']') {
+                    match stream.read(&mut part) {
+                        Ok(n) if n > 0 => text.extend_from_slice(&part[..n]),
+                        _ => break,
+                    }
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(answer).unwrap();
+                if sender.send(String::from_utf8(text).unwrap()).is_err() {
+                    break;
+                }
+            }
+        })
+        .unwrap();
+    (url, receiver)
+}
+
+#[test]
+fn every_processor_takes_batches_and_says_what_it_holds_after_a_failure() {
+    let bench = Bench::new();
+    let (url, _requests) = webhook();
+    for (name, config) in configs(&url) {
+        let mut sink = bench.build(name, &config);
+        assert_eq!(sink.open().unwrap(), Positions::default(), "{name}");
+        sink.write(&entries(0..5)).unwrap();
+        assert_eq!(sink.open().unwrap().get("t", 0), Some(5), "{name}");
+        sink.write(&entries(5..6)).unwrap();
+        assert_eq!(sink.open().unwrap().get("t", 0), Some(6), "{name}");
+    }
+}
+
+#[test]
+fn a_topic_that_was_made_again_starts_anew_and_offsets_can_be_moved() {
+    let bench = Bench::new();
+    for (name, config) in configs("http://127.0.0.1:1/") {
+        if name == "streaming_forwarder" {
+            continue; // It remembers nothing beyond its life.
+        }
+        let mut sink = bench.build(name, &config);
+        sink.open().unwrap();
+        sink.write(&entries(0..5)).unwrap();
+        drop(sink);
+        assert_eq!(
+            bench
+                .build_for(name, &config, 8)
+                .open()
+                .unwrap()
+                .get("t", 0),
+            None,
+            "{name}"
+        );
+        bench
+            .build(name, &config)
+            .rewind(&[("t".to_owned(), 0, 2)])
+            .unwrap();
+        assert_eq!(
+            bench.build(name, &config).open().unwrap().get("t", 0),
+            Some(2),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_processor_refuses_what_its_schema_does_not_know() {
+    let bench = Bench::new();
+    for kind in KINDS {
+        let config = Map::from_iter([("no_such_member".to_owned(), json!(1))]);
+        assert_eq!(bench.faults(kind.name, &config), Some(422), "{}", kind.name);
+        assert_eq!((kind.schema)()["type"], "object");
+    }
+    let wrong = Map::from_iter([("file_path".to_owned(), json!(5))]);
+    assert_eq!(bench.faults("file_sink", &wrong), Some(400));
+}
+
+#[test]
+fn a_webhook_gets_an_array_and_a_key_of_its_place() {
+    let bench = Bench::new();
+    let (url, requests) = webhook();
+    let mut sink = bench.build("streaming_forwarder", &json!({"endpoint_url": url}));
+    sink.open().unwrap();
+    sink.write(&entries(3..5)).unwrap();
+    let text = requests.recv().unwrap();
+    assert!(
+        text.to_lowercase()
+            .contains("idempotency-key: c1/t/7/0/3-4"),
+        "{text}"
+    );
+    let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(body.as_array().unwrap().len(), 2);
+    assert_eq!(body[0]["offset"], 3);
+}
+
+#[test]
+fn an_endpoint_that_is_not_allowed_is_refused() {
+    let bench = Bench::new();
+    for url in [
+        "http://169.254.169.254/latest",
+        "ftp://127.0.0.1/",
+        "http://u:p@127.0.0.1/",
+        "x",
+    ] {
+        let config = Map::from_iter([("endpoint_url".to_owned(), json!(url))]);
+        assert_eq!(
+            bench.faults("streaming_forwarder", &config),
+            Some(422),
+            "{url}"
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Where records go. A processor is one file here and one line in [`KINDS`]: it only knows how to
+//! write a batch so that it is safe. Batching, order, retries and commits are the runtime's.
+
+mod database_sync;
+mod file_sink;
+mod streaming_forwarder;
+
+use crate::batch::Entry;
+use crate::confine::Roots;
+use crate::destinations::Destinations;
+use crate::store::sinks::Sinks;
+use crate::watermark::Positions;
+use serde_json::{Map, Value};
+use sluice_model::body::{Body, nearest};
+use sluice_model::problem::Code;
+use std::collections::HashMap;
+use tokio::runtime::Handle;
+
+/// Every processor that there is.
+pub const KINDS: &[Kind] = &[
+    file_sink::KIND,
+    database_sync::KIND,
+    streaming_forwarder::KIND,
+];
+
+type Build = fn(&Map<String, Value>, Site) -> Result<Box<dyn Processor>, SinkError>;
+
+/// One kind of processor.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// The JSON Schema of its configuration.
+    pub schema: fn() -> Value,
+    /// Reads a configuration and records every fault of it.
+    check: fn(&mut Body, &Outside<'_>) -> Option<Code>,
+    /// Makes the processor of a configuration that was checked.
+    build: Build,
+}
+
+/// A sink that batches are written to, on one thread.
+pub trait Processor: Send {
+    /// Opens the sink, or opens it again after a failure, and says what it holds already. What an
+    /// interrupted write left behind is undone.
+    ///
+    /// # Errors
+    /// When the sink cannot be used now.
+    fn open(&mut self) -> Result<Positions, SinkError>;
+
+    /// Writes a batch; on return it is safe. After an error nothing is assumed: the runtime opens the
+    /// sink again and writes what it does not hold then.
+    ///
+    /// # Errors
+    /// When the batch is not safe.
+    fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError>;
+
+    /// Forgets or moves what it holds of some partitions, because a user moved the consumer's offsets:
+    /// `(topic, partition, next offset)`. The sink is not open.
+    ///
+    /// # Errors
+    /// When the sink cannot be used now.
+    fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError>;
+}
+
+/// Why a sink did not take a batch, in words for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SinkError(pub String);
+
+impl From<std::io::Error> for SinkError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for SinkError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(format!("SQLite: {error}"))
+    }
+}
+
+impl From<sluice_service::sqlite::StoreError> for SinkError {
+    fn from(error: sluice_service::sqlite::StoreError) -> Self {
+        Self(format!("the registry of consumers: {error}"))
+    }
+}
+
+/// What configurations are checked against: the outside that processors may touch.
+#[derive(Clone, Copy, Debug)]
+pub struct Outside<'a> {
+    /// Directories of files.
+    pub roots: &'a Roots,
+    /// Network destinations.
+    pub destinations: &'a Destinations,
+}
+
+/// What a processor is built from.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The consumer that it belongs to.
+    pub consumer_id: String,
+    /// Its own identity.
+    pub processor_id: String,
+    /// Directories of files.
+    pub roots: Roots,
+    /// Network destinations.
+    pub destinations: Destinations,
+    /// Positions and lengths in the registry.
+    pub sinks: Sinks,
+    /// Which topic each name stands for now.
+    pub topic_ids: HashMap<String, i64>,
+    /// HTTP out.
+    pub http: reqwest::Client,
+    /// The runtime that drives it.
+    pub runtime: Handle,
+}
+
+impl Site {
+    /// The id of a topic; 0 where nobody governs topics.
+    fn topic_id(&self, topic: &str) -> i64 {
+        self.topic_ids.get(topic).copied().unwrap_or_default()
+    }
+}
+
+/// The kind of a name.
+///
+/// # Errors
+/// When there is none; says what there is.
+pub fn kind(name: &str) -> Result<&'static Kind, String> {
+    KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        match nearest(name, &names) {
+            Some(near) => format!("{name:?} is no processor; did you mean {near:?}?"),
+            None => format!("{name:?} is no processor; there are {}", names.join(", ")),
+        }
+    })
+}
+
+impl Kind {
+    /// Checks a configuration; faults are recorded in `body`. The code answered names the worst.
+    pub fn check(&self, body: &mut Body, outside: &Outside<'_>) -> Option<Code> {
+        (self.check)(body, outside)
+    }
+
+    /// Makes a processor.
+    ///
+    /// # Errors
+    /// When the configuration does not fit what is allowed now.
+    pub fn build(
+        &self,
+        config: &Map<String, Value>,
+        site: Site,
+    ) -> Result<Box<dyn Processor>, SinkError> {
+        (self.build)(config, site)
+    }
+}
+
+/// Records a path's fault in a body; the code says which rule it was.
+fn path_fault(body: &mut Body, name: &str, fault: crate::confine::Fault) -> Code {
+    match fault {
+        crate::confine::Fault::Invalid(message) => {
+            body.invalid(name, message);
+            Code::Invalid
+        }
+        crate::confine::Fault::Outside(message) => {
+            body.invalid(name, message);
+            Code::PathOutsideRoot
+        }
+    }
+}
+
+/// The last offset of each partition in a batch, as the next one that is lacking.
+fn ends(batch: &[Entry<'_>]) -> Positions {
+    let mut ends = Positions::default();
+    for entry in batch {
+        ends.advance(entry.topic, entry.partition, entry.offset + 1);
+    }
+    ends
+}
+
+#[cfg(test)]
+mod conformance;

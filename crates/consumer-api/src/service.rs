@@ -1,0 +1,169 @@
+//! Starting and stopping: everything is made here once and joined here at the end.
+
+use crate::catalogue::Catalogue;
+use crate::clusters::{Cluster, Clusters, METADATA_TIMEOUT};
+use crate::confine::Roots;
+use crate::context::Context;
+use crate::destinations::Destinations;
+use crate::follow::Follower;
+use crate::manager::{Manager, Parts};
+use crate::routes;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::stream::Hub;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use sluice_admin_client::Client;
+use sluice_admin_client::verify::Verifier;
+use sluice_service::health::Health;
+use sluice_service::http::body::BodyLimits;
+use sluice_service::http::cookie::Sessions;
+use sluice_service::http::track::track;
+use sluice_service::shutdown::Shutdown;
+use sluice_service::{http, telemetry, tls};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Threads that serve HTTP.
+const HTTP_THREADS: usize = 2;
+/// Time between two looks at Kafka, while it answers and while it does not.
+const KAFKA_INTERVAL: Duration = Duration::from_secs(5);
+const KAFKA_RETRY: Duration = Duration::from_secs(1);
+/// The cookie of a console session.
+const COOKIE: &str = "sluice_consumer_session";
+
+/// Runs the service until SIGTERM.
+///
+/// # Errors
+/// When it cannot start: its address, database or directories cannot be used.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    telemetry::metrics();
+    let shutdown = Shutdown::on_signals().context("handle signals")?;
+    actix_web::rt::System::new().block_on(serve(settings, shutdown))
+}
+
+fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
+    let health = Health::default();
+    let store = Store::open(&settings.database.path)
+        .with_context(|| format!("open {}", settings.database.path.display()))?;
+    let roots = Roots::open(&settings.files.roots).context("open files.roots")?;
+    let destinations = Destinations::new(&settings.destinations)
+        .map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
+    let clusters = Clusters::new(&settings);
+    let catalogue = Catalogue::default();
+    let admin = Client::new(&settings.admin_api.url).context("admin_api.url")?;
+    let follower = Follower {
+        client: admin.clone(),
+        token_file: settings.admin_api.token_file.clone(),
+        catalogue: catalogue.clone(),
+        store: store.clone(),
+        health: health.clone(),
+    };
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .context("set up outgoing HTTP")?;
+    let manager = Manager::new(Parts {
+        store: store.clone(),
+        clusters: clusters.clone(),
+        catalogue: catalogue.clone(),
+        roots,
+        destinations,
+        http,
+        settings: settings.consumers.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    });
+    Ok(Context {
+        verifier: Verifier::new(admin.clone(), settings.auth_stale_max),
+        sessions: Sessions::new(COOKIE, settings.http.tls()),
+        hub: Hub::new(Arc::clone(clusters.governed())),
+        settings: Arc::new(settings),
+        store,
+        manager,
+        clusters,
+        catalogue,
+        follower,
+        admin,
+        health,
+        shutdown,
+    })
+}
+
+async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(settings.shutdown_s);
+    let context = context(settings, shutdown.clone())?;
+    let (listener, _) = http::bind(&context.settings.http)?;
+    context.follower.recall().await;
+    watch_kafka(&context)?;
+    let follower = tokio::spawn(context.follower.clone().run(shutdown.clone()));
+    let manager = tokio::spawn(context.manager.clone().run(shutdown.clone()));
+    let server = server(&context, listener)?;
+    let handle = server.handle();
+    let stop = async {
+        shutdown.wait().await;
+        handle.stop(true).await;
+    };
+    let (served, ()) = tokio::join!(server, stop);
+    let joined = tokio::time::timeout(limit, async { tokio::join!(follower, manager) }).await;
+    if joined.is_err() {
+        tracing::warn!("not everything ended in time; what is not committed is read again");
+    }
+    served.context("serve HTTP")
+}
+
+fn server(context: &Context, listener: TcpListener) -> anyhow::Result<actix_web::dev::Server> {
+    let settings = &context.settings.http;
+    let (shared, limits) = (
+        web::Data::new(context.clone()),
+        web::Data::new(BodyLimits::from(settings)),
+    );
+    let app = move || {
+        let context = shared.clone();
+        App::new()
+            .app_data(context.clone())
+            .app_data(limits.clone())
+            .wrap(from_fn(track))
+            .configure(move |config| routes::configure(config, &context))
+    };
+    let server = HttpServer::new(app)
+        .workers(HTTP_THREADS)
+        .disable_signals()
+        .shutdown_timeout(context.settings.shutdown_s / 2);
+    let server = if settings.tls() {
+        let tls = tls::server_config(&settings.tls_cert_file, &settings.tls_key_file)?;
+        server.listen_rustls_0_23(listener, tls)?
+    } else {
+        server.listen(listener)?
+    };
+    Ok(server.run())
+}
+
+/// Looks at Kafka now and then, from a thread of its own: readiness names it when it is down.
+fn watch_kafka(context: &Context) -> anyhow::Result<()> {
+    let (health, shutdown) = (context.health.clone(), context.shutdown.clone());
+    let cluster: Arc<Cluster> = Arc::clone(context.clusters.governed());
+    let watch = move || {
+        while !shutdown.requested() {
+            let pause = match cluster.look(METADATA_TIMEOUT) {
+                Ok(()) => {
+                    health.ok("kafka");
+                    KAFKA_INTERVAL
+                }
+                Err(reason) => {
+                    health.degraded("kafka", reason);
+                    KAFKA_RETRY
+                }
+            };
+            std::thread::park_timeout(pause);
+        }
+    };
+    // Not joined: it holds nothing and ends with the process.
+    std::thread::Builder::new()
+        .name("kafka-watch".into())
+        .spawn(watch)
+        .context("start a thread")?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The keys of `config/consumer-api.toml`.
+
+use serde::Deserialize;
+use sluice_service::config::{AdminApiSettings, HttpSettings};
+use sluice_service::kafka::KafkaSettings;
+use sluice_service::telemetry::LogSettings;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings of the consumer API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Seconds that a stop may take.
+    pub shutdown_s: u64,
+    /// Time for which a token that was seen before stays good while the admin API is down.
+    #[serde(with = "humantime_serde")]
+    pub auth_stale_max: Duration,
+    /// `/metrics` without a credential.
+    pub metrics_public: bool,
+    /// `host:port` that processors may connect to.
+    pub destinations: Vec<String>,
+    /// Clusters beside the governed one.
+    pub clusters: Vec<ClusterSettings>,
+    /// The listener.
+    pub http: HttpSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// How the admin API is reached.
+    pub admin_api: AdminApiSettings,
+    /// The governed cluster.
+    pub kafka: KafkaSettings,
+    /// The registry.
+    pub database: DatabaseSettings,
+    /// Where sinks may write files.
+    pub files: FilesSettings,
+    /// Batches, retries and stops.
+    pub consumers: ConsumersSettings,
+    /// The live tail.
+    pub stream: StreamSettings,
+}
+
+/// A cluster beside the governed one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSettings {
+    /// What consumers call it.
+    pub name: String,
+    /// `host:port`, several separated by commas.
+    pub bootstrap: String,
+    /// A regular expression that the names of its topics match as a whole.
+    pub topics: String,
+}
+
+/// Where the registry is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+/// Where sinks may write files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSettings {
+    /// The directories; relative paths of sinks are under the first.
+    pub roots: Vec<PathBuf>,
+}
+
+/// Batches, retries and stops of managed consumers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumersSettings {
+    /// Most records of a batch.
+    pub batch_records: usize,
+    /// Most bytes of a batch.
+    pub batch_bytes: usize,
+    /// Age at which a batch is written, full or not.
+    #[serde(with = "humantime_serde")]
+    pub batch_age: Duration,
+    /// Delay before the first retry.
+    #[serde(with = "humantime_serde")]
+    pub retry_min: Duration,
+    /// The longest delay.
+    #[serde(with = "humantime_serde")]
+    pub retry_max: Duration,
+    /// Time that one stop may take.
+    #[serde(with = "humantime_serde")]
+    pub stop_timeout: Duration,
+}
+
+/// The live tail.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSettings {
+    /// Bytes that may wait for one viewer.
+    pub buffer_bytes: usize,
+    /// Time between heartbeats on a quiet stream.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+}
+
+/// The longest `consumers.stop_timeout`: a deletion answers within 30 s.
+const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(25);
+
+impl sluice_service::Settings for Settings {
+    fn faults(&self) -> Vec<String> {
+        let mut faults = self.http.faults();
+        faults.extend(self.kafka.faults());
+        if self.files.roots.is_empty() {
+            faults.push("files.roots is empty: file sinks need a directory".to_owned());
+        }
+        let consumers = &self.consumers;
+        if consumers.batch_records == 0 || consumers.batch_bytes == 0 {
+            faults.push(
+                "consumers.batch_records and consumers.batch_bytes are at least 1".to_owned(),
+            );
+        }
+        if consumers.retry_min.is_zero() || consumers.retry_max < consumers.retry_min {
+            faults.push(
+                "consumers.retry_min is above zero and at most consumers.retry_max".to_owned(),
+            );
+        }
+        if consumers.stop_timeout > STOP_TIMEOUT_MAX {
+            faults.push(format!(
+                "consumers.stop_timeout is at most {STOP_TIMEOUT_MAX:?}"
+            ));
+        }
+        if self.stream.heartbeat.is_zero() || self.stream.buffer_bytes == 0 {
+            faults.push("stream.heartbeat and stream.buffer_bytes are above zero".to_owned());
+        }
+        faults.extend(self.cluster_faults());
+        faults
+    }
+
+    fn log(&self) -> &LogSettings {
+        &self.log
+    }
+}
+
+impl Settings {
+    fn cluster_faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut names = std::collections::HashSet::from([crate::clusters::GOVERNED]);
+        for cluster in &self.clusters {
+            if cluster.name.is_empty() || !names.insert(&cluster.name) {
+                faults.push(format!(
+                    "clusters: the name {:?} is taken or empty",
+                    cluster.name
+                ));
+            }
+            if cluster.bootstrap.trim().is_empty() {
+                faults.push(format!("clusters: {:?} has no bootstrap", cluster.name));
+            }
+            if let Err(error) = regex_lite::Regex::new(&cluster.topics) {
+                faults.push(format!("clusters: topics of {:?}: {error}", cluster.name));
+            }
+        }
+        faults
+    }
+}

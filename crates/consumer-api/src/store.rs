@@ -1,0 +1,96 @@
+//! The registry: consumers, what their sinks hold, the audit and the last catalogue. All SQL is here.
+//!
+//! SQLite serves one process. What the rest of the crate sees of it are these methods, so that another
+//! database can stand behind them.
+
+pub mod audit;
+pub mod consumers;
+pub mod sinks;
+
+use rusqlite::{OptionalExtension as _, params};
+use sluice_service::sqlite::{Database, StoreError};
+use std::path::Path;
+use tokio::runtime::Handle;
+
+mod migrations {
+    refinery::embed_migrations!("migrations");
+}
+
+/// The registry. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: Database,
+}
+
+impl Store {
+    /// Opens the registry of this process alone.
+    ///
+    /// # Errors
+    /// When another process owns it, or it cannot be used.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = Database::open(path, &migrations::migrations::runner(), Box::new(|_| {}))?;
+        Ok(Self { db })
+    }
+
+    /// The part that sinks use from their own threads.
+    pub fn sinks(&self, runtime: Handle) -> sinks::Sinks {
+        sinks::Sinks::new(self.db.clone(), runtime)
+    }
+
+    /// What the admin API said last about topics.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn load_catalogue(&self) -> Result<Option<String>, StoreError> {
+        self.db
+            .read(|c| {
+                let body = c.query_row("SELECT body FROM catalogue WHERE id = 1", [], |row| {
+                    row.get(0)
+                });
+                Ok(body.optional()?)
+            })
+            .await
+    }
+
+    /// Remembers what the admin API says about topics.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn save_catalogue(&self, body: String) -> Result<(), StoreError> {
+        self.db
+            .write(move |c| {
+                let sql = "INSERT INTO catalogue (id, body) VALUES (1, ?1)
+                           ON CONFLICT (id) DO UPDATE SET body = excluded.body";
+                c.execute(sql, params![body])?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    pub(crate) async fn insert_test_processor(
+        &self,
+        consumer: &'static str,
+        processor: &'static str,
+    ) {
+        self.db
+            .write(move |c| {
+                c.execute(
+                    "INSERT INTO consumers (id, cluster, broker_ip, broker_port, topics, consumer_group,
+                     auto_start, owner, desired, generation, created_at, updated_at)
+                     VALUES (?1, 'governed', 'h', 1, '[]', 'g', 0, 'o', 'stopped', 1, 0, 0)",
+                    [consumer],
+                )?;
+                c.execute(
+                    "INSERT INTO downstream_processors (id, consumer_id, place, processor_type, config,
+                     created_at, updated_at) VALUES (?1, ?2, 0, 'file_sink', '{}', 0, 0)",
+                    [processor, consumer],
+                )?;
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+    }
+}

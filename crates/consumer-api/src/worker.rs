@@ -1,0 +1,282 @@
+//! One named thread per consumer: poll → batch → processors in turn → commit, until it is told to stop.
+//!
+//! The thread itself retries whatever fails, for ever, with growing delays; it ends only when it is told
+//! to. A record is committed after every processor holds it durably.
+
+pub mod context;
+mod pipeline;
+mod session;
+
+use crate::clusters::Cluster;
+use crate::processors::Processor;
+use crate::settings::ConsumersSettings;
+use crate::status::{Fault, Phase, Report};
+use sluice_model::time::Timestamp;
+use sluice_service::{backoff, now};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// The longest a thread looks away from its orders.
+pub const SLICE: Duration = Duration::from_millis(50);
+/// A failure after this much healthy time starts again at the shortest delay.
+const HEALTHY: Duration = Duration::from_secs(300);
+
+/// What a worker is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Order {
+    /// Read and write.
+    Run = 0,
+    /// Stay in the group, read nothing.
+    Pause = 1,
+    /// Read to the end of what is there, then stop.
+    Drain = 2,
+    /// Write what is in flight if that works at once, then stop.
+    Stop = 3,
+}
+
+/// Orders and report: what a worker shares with its manager.
+#[derive(Debug)]
+pub struct Link {
+    order: AtomicU8,
+    kicks: AtomicU64,
+    report: Mutex<Report>,
+}
+
+impl Link {
+    fn new(order: Order) -> Self {
+        Self {
+            order: AtomicU8::new(order as u8),
+            kicks: AtomicU64::new(0),
+            report: Mutex::default(),
+        }
+    }
+
+    /// Gives an order.
+    pub fn order(&self, order: Order) {
+        self.order.store(order as u8, Ordering::Release);
+    }
+
+    /// The order that stands.
+    pub fn ordered(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Run,
+            1 => Order::Pause,
+            2 => Order::Drain,
+            _ => Order::Stop,
+        }
+    }
+
+    /// Ends the wait for the next try: a user says that the cause is gone.
+    pub fn kick(&self) {
+        self.kicks.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn kicked(&self) -> u64 {
+        self.kicks.load(Ordering::Acquire)
+    }
+
+    /// The report, to read or to write.
+    pub fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a worker works on.
+pub struct Job {
+    /// Which consumer.
+    pub consumer_id: String,
+    /// Where it reads.
+    pub cluster: Arc<Cluster>,
+    /// The topics that it may read now.
+    pub topics: Vec<String>,
+    /// Its group.
+    pub group: String,
+    /// Its name in Kafka.
+    pub client_id: String,
+    /// Where it writes: the type and the processor, in turn.
+    pub processors: Vec<(String, Box<dyn Processor>)>,
+    /// Batches and retries.
+    pub settings: ConsumersSettings,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("consumer_id", &self.consumer_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+pub struct Worker {
+    /// Orders and report.
+    pub link: Arc<Link>,
+    done: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(job: Job, order: Order) -> std::io::Result<Self> {
+        let link = Arc::new(Link::new(order));
+        let (tell, done) = watch::channel(false);
+        let shared = Arc::clone(&link);
+        link.report().enter(Phase::Starting, now());
+        let short: String = job.consumer_id.chars().take(8).collect();
+        std::thread::Builder::new()
+            .name(format!("consumer-{short}"))
+            .spawn(move || {
+                run(job, &shared);
+                shared.report().enter(Phase::Stopped, now());
+                tell.send_replace(true);
+            })?;
+        Ok(Self { link, done })
+    }
+
+    /// Whether the thread has ended.
+    pub fn ended(&self) -> bool {
+        *self.done.borrow()
+    }
+
+    /// Tells when the thread ends.
+    pub fn done(&self) -> watch::Receiver<bool> {
+        self.done.clone()
+    }
+
+    /// Waits for the thread's end, at most so long. False: it did not end and is left to itself.
+    pub async fn join(&self, limit: Duration) -> bool {
+        let mut done = self.done.clone();
+        matches!(
+            tokio::time::timeout(limit, done.wait_for(|done| *done)).await,
+            Ok(Ok(_))
+        )
+    }
+}
+
+/// Growing delays that start anew after a healthy time.
+#[derive(Debug)]
+pub struct Backoff {
+    attempts: u32,
+    healthy_since: Option<Instant>,
+    first: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    /// Delays from `first` to `max`.
+    pub fn new(first: Duration, max: Duration) -> Self {
+        Self {
+            attempts: 0,
+            healthy_since: None,
+            first,
+            max,
+        }
+    }
+
+    /// The delay before the next try.
+    pub fn delay(&mut self) -> Duration {
+        if self
+            .healthy_since
+            .take()
+            .is_some_and(|since| since.elapsed() >= HEALTHY)
+        {
+            self.attempts = 0;
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        backoff::delay(self.attempts, self.first, self.max)
+    }
+
+    /// Notes that it works now.
+    pub fn healthy(&mut self) {
+        self.healthy_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Starts anew, because a user said so.
+    pub fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}
+
+fn after(delay: Duration) -> Timestamp {
+    now().plus_millis(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn run(mut job: Job, link: &Arc<Link>) {
+    let mut backoff = Backoff::new(job.settings.retry_min, job.settings.retry_max);
+    tracing::info!(consumer.id = job.consumer_id, topics = ?job.topics, "consumer starts");
+    while matches!(link.ordered(), Order::Run | Order::Pause) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            session::run(&mut job, link, &mut backoff)
+        }));
+        let fault = match outcome {
+            Ok(Ok(())) => break,
+            Ok(Err(fault)) => fault,
+            Err(_panic) => Fault {
+                stage: "consumer".to_owned(),
+                message: "a fault of ours; see the log".to_owned(),
+            },
+        };
+        let delay = backoff.delay();
+        tracing::warn!(
+            consumer.id = job.consumer_id,
+            stage = fault.stage,
+            error = fault.message,
+            retry_ms = delay.as_millis() as u64,
+            "consumer fails"
+        );
+        metrics::counter!("consumer_failures_total", "stage" => fault.stage.clone()).increment(1);
+        {
+            let mut report = link.report();
+            report.enter(Phase::Starting, now());
+            report.fail(fault, now(), Some(after(delay)));
+        }
+        wait(link, delay, &mut backoff);
+    }
+    tracing::info!(consumer.id = job.consumer_id, "consumer stopped");
+}
+
+/// Waits for the next try, an order to end, or a kick.
+fn wait(link: &Link, delay: Duration, backoff: &mut Backoff) {
+    let (until, kicks) = (Instant::now() + delay, link.kicked());
+    while Instant::now() < until && matches!(link.ordered(), Order::Run | Order::Pause) {
+        if link.kicked() != kicks {
+            backoff.reset();
+            return;
+        }
+        std::thread::park_timeout(SLICE.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_and_start_anew_when_a_user_says_so() {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(600));
+        let seconds: Vec<_> = (0..4).map(|_| backoff.delay().as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8]);
+        backoff.healthy();
+        assert_eq!(
+            backoff.delay().as_secs(),
+            16,
+            "a short recovery does not reset"
+        );
+        backoff.reset();
+        assert_eq!(backoff.delay().as_secs(), 1);
+    }
+
+    #[test]
+    fn a_kick_or_an_order_ends_the_wait() {
+        let link = Link::new(Order::Stop);
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
+        wait(&link, Duration::from_secs(3600), &mut backoff);
+    }
+}

@@ -1,0 +1,155 @@
+//! What librdkafka tells a consumer between records: assignments, commits, errors, statistics.
+//!
+//! Everything here runs inside `poll`, on the consumer's own thread.
+
+use super::Link;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The group as this member sees it.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Whether an assignment was received and not lost.
+    pub joined: bool,
+    /// Grows with every change of the assignment.
+    pub epoch: u64,
+    /// Partitions that were taken away and whose records must be forgotten.
+    pub revoked: Vec<(String, i32)>,
+    /// Partitions that are ours.
+    pub owned: HashSet<(String, i32)>,
+    /// Why Kafka does not serve us, if it says so.
+    pub trouble: Option<String>,
+    /// The last reason why a connection failed.
+    pub last_connect: Option<String>,
+    /// Commits on their way.
+    pub commits: usize,
+    /// Whether the last commit failed.
+    pub commit_failed: bool,
+}
+
+/// The context of a managed consumer.
+#[derive(Debug)]
+pub struct Context {
+    link: Arc<Link>,
+    consumer_id: String,
+    group: Mutex<Group>,
+}
+
+impl Context {
+    /// For one session of a worker.
+    pub fn new(link: Arc<Link>, consumer_id: &str) -> Self {
+        Self {
+            link,
+            consumer_id: consumer_id.to_owned(),
+            group: Mutex::default(),
+        }
+    }
+
+    /// The group as it is.
+    pub fn group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(consumer.id = self.consumer_id, error = %error, reason, "librdkafka says");
+        let mut group = self.group();
+        match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => {
+                let last = group.last_connect.clone();
+                group.trouble = Some(last.unwrap_or_else(|| reason.to_owned()));
+            }
+            Some(Code::BrokerTransportFailure | Code::Resolve) => {
+                group.last_connect = Some(reason.to_owned());
+            }
+            Some(
+                Code::Authentication
+                | Code::SSL
+                | Code::SaslAuthenticationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic,
+            ) => group.trouble = Some(reason.to_owned()),
+            _ => {}
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut report = self.link.report();
+        for (topic, state) in &statistics.topics {
+            for (partition, state) in &state.partitions {
+                let key = (topic.clone(), *partition);
+                if state.hi_offset >= 0 && report.positions.contains_key(&key) {
+                    report.ends.insert(key, state.hi_offset);
+                }
+            }
+        }
+    }
+}
+
+fn pairs(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements()
+        .iter()
+        .map(|e| (e.topic().to_owned(), e.partition()))
+        .collect()
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let mut group = self.group();
+        if let Rebalance::Revoke(list) = rebalance {
+            // What is in the batch of these partitions is not written: the next owner reads it again.
+            for pair in pairs(list) {
+                group.owned.remove(&pair);
+                group.revoked.push(pair);
+            }
+            group.joined = false;
+            group.epoch += 1;
+        }
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let mut group = self.group();
+        match rebalance {
+            Rebalance::Assign(list) => {
+                tracing::info!(
+                    consumer.id = self.consumer_id,
+                    partitions = list.count(),
+                    "assigned"
+                );
+                group.owned.extend(pairs(list));
+                group.joined = true;
+                group.trouble = None;
+                group.epoch += 1;
+            }
+            Rebalance::Revoke(list) => {
+                tracing::info!(
+                    consumer.id = self.consumer_id,
+                    partitions = list.count(),
+                    "revoked"
+                );
+            }
+            Rebalance::Error(error) => group.trouble = Some(error.to_string()),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        let mut group = self.group();
+        group.commits = group.commits.saturating_sub(1);
+        group.commit_failed = match result {
+            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => false,
+            Err(error) => {
+                tracing::warn!(consumer.id = self.consumer_id, error = %error, "commit failed");
+                metrics::counter!("consumer_commit_failures_total").increment(1);
+                true
+            }
+        };
+    }
+}
