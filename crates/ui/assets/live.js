@@ -8,6 +8,7 @@ const WAITING = 500;
 const PREVIEW = 300;
 const OPEN = 16384;
 const DRAW_MS = 100;
+const ICONS = { ok: "check", wait: "clock", off: "pause", bad: "alert" };
 
 class Tail {
   constructor(root) {
@@ -176,10 +177,11 @@ class Tail {
   }
 
   state(tone, word) {
-    const badge = this.part("state");
-    if (badge.textContent === word) return;
-    badge.className = `badge ${tone}`;
-    badge.textContent = word;
+    const label = this.part("word");
+    if (label.textContent === word) return;
+    label.textContent = word;
+    this.part("state").className = `badge ${tone}`;
+    this.part("icon").setAttribute("href", `/ui/assets/icons.svg#${ICONS[tone]}`);
   }
 }
 
