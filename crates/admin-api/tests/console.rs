@@ -25,6 +25,9 @@ struct Answer {
     body: String,
 }
 
+/// A request that is made from the answers so far.
+type Step = Box<dyn Fn(&[Answer]) -> TestRequest>;
+
 fn open(directory: &Path) -> State {
     let mut accounts = Vec::new();
     for (account, role) in [
@@ -56,8 +59,8 @@ fn open(directory: &Path) -> State {
     State::open(settings, Shutdown::default()).unwrap()
 }
 
-/// Runs requests one after another against the routes; a step gets the answers so far.
-fn run(steps: Vec<Box<dyn Fn(&[Answer]) -> TestRequest>>) -> Vec<Answer> {
+/// Runs requests one after another against the routes.
+fn run(steps: Vec<Step>) -> Vec<Answer> {
     let directory = tempfile::tempdir().unwrap();
     let state = open(directory.path());
     actix_web::rt::System::new().block_on(async move {
@@ -190,7 +193,9 @@ fn a_topic_is_asked_for_and_decided_about_with_forms() {
 fn forms_of_other_sites_are_refused_and_errors_are_pages() {
     let evil = (header::ORIGIN, "https://evil.example");
     let answers = run(vec![
-        Box::new(move |_| by("ben", post("/ui/request", "name=orders")).insert_header(evil.clone())),
+        Box::new(move |_| {
+            by("ben", post("/ui/request", "name=orders")).insert_header(evil.clone())
+        }),
         Box::new(|_| by("ana", get("/ui/topics/99"))),
         Box::new(|_| by("ana", get("/ui/nothing"))),
         Box::new(|_| by("ana", get("/ui/topics?status=odd"))),

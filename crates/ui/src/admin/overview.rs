@@ -116,18 +116,14 @@ fn tiles(viewer: &Viewer, data: &Overview<'_>) -> Vec<Tile> {
             "/ui/producers",
             "Records held",
             count(held),
-            format!(
-                "{} with {} producers",
-                bytes(held_bytes),
-                data.producers.len()
-            ),
+            format!("{}; producers: {}", bytes(held_bytes), data.producers.len()),
             if held > 0 { "info" } else { "" },
         ),
         tile(
             "/ui/subscriptions",
             "Subscriptions",
             count(stats.total_subscriptions),
-            format!("{} inactive topics", count(stats.inactive_topics)),
+            format!("inactive topics: {}", count(stats.inactive_topics)),
             "",
         ),
     ]
