@@ -5,7 +5,10 @@
 
 use crate::settings::Settings;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
 use regex_lite::Regex;
 use sluice_model::problem::{Code, Problem};
 use sluice_service::kafka::KafkaSettings;
@@ -83,6 +86,30 @@ fn resolve(host: &str) -> Vec<IpAddr> {
         .unwrap_or_default()
 }
 
+/// What librdkafka logs is for developers: status and readiness tell users about connections.
+pub fn log_quietly(facility: &str, message: &str) {
+    tracing::debug!(target: "librdkafka", facility, "{message}");
+}
+
+/// The context of clients whose caller sees every failure by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_quietly(facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", error = %error, reason, "client error");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// A client that logs nothing above debug.
+pub type QuietConsumer = BaseConsumer<Quiet>;
+
 /// One cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -103,12 +130,12 @@ impl std::fmt::Debug for Inspector {
 
 /// A client that looks and never reads.
 #[derive(Clone)]
-pub struct Inspector(Arc<BaseConsumer>);
+pub struct Inspector(Arc<QuietConsumer>);
 
 impl std::ops::Deref for Inspector {
-    type Target = BaseConsumer;
+    type Target = QuietConsumer;
 
-    fn deref(&self) -> &BaseConsumer {
+    fn deref(&self) -> &QuietConsumer {
         &self.0
     }
 }
@@ -171,7 +198,9 @@ impl Cluster {
         let config = self
             .client("sluice-inspector")
             .map_err(|error| error.to_string())?;
-        let client: BaseConsumer = config.create().map_err(|error| error.to_string())?;
+        let client: QuietConsumer = config
+            .create_with_context(Quiet)
+            .map_err(|error| error.to_string())?;
         let client = Inspector(Arc::new(client));
         *slot = Some(client.clone());
         Ok(client)

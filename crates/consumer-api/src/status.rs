@@ -131,7 +131,7 @@ impl Report {
             .rates
             .iter()
             .filter(|(at, _)| (from..second).contains(at));
-        recent.map(|(_, count)| *count as f64).sum::<f64>() / RATE_SECONDS as f64
+        recent.map(|(_, count)| *count).sum::<u64>() as f64 / RATE_SECONDS as f64
     }
 
     /// Records between what is written and the ends that Kafka told last.

@@ -1,10 +1,10 @@
 //! How far a consumer is behind, asked of Kafka itself.
 
 use super::{blocking, kafka_problem};
-use crate::clusters::Cluster;
+use crate::clusters::{Cluster, Quiet, QuietConsumer};
 use crate::context::Context;
 use crate::store::consumers::Row;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::consumer::{Lag, PartitionLag};
 use sluice_model::problem::Problem;
@@ -22,7 +22,7 @@ const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// When librdkafka cannot make it.
-pub fn group_client(cluster: &Cluster, group: &str) -> Result<BaseConsumer, Problem> {
+pub fn group_client(cluster: &Cluster, group: &str) -> Result<QuietConsumer, Problem> {
     let mut config = cluster
         .client("sluice-offsets")
         .map_err(|error| kafka_problem(error.to_string()))?;
@@ -30,7 +30,7 @@ pub fn group_client(cluster: &Cluster, group: &str) -> Result<BaseConsumer, Prob
         .set("group.id", group)
         .set("enable.auto.commit", "false");
     config
-        .create()
+        .create_with_context(Quiet)
         .map_err(|error| kafka_problem(error.to_string()))
 }
 

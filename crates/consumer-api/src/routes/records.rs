@@ -3,9 +3,9 @@
 use crate::app::kafka_problem;
 use crate::app::lag::{ASK_TIMEOUT, bounds};
 use crate::batch::Entry;
-use crate::clusters::Cluster;
+use crate::clusters::{Cluster, Quiet, QuietConsumer};
 use crate::stream::cursor::{Cursor, Place};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 use sluice_model::problem::Problem;
@@ -81,7 +81,7 @@ fn spans(cluster: &Cluster, asked: &Asked) -> Result<Vec<Span>, Problem> {
     wanted.map(span).collect()
 }
 
-fn reader(cluster: &Cluster, topic: &str, spans: &[Span]) -> Result<BaseConsumer, Problem> {
+fn reader(cluster: &Cluster, topic: &str, spans: &[Span]) -> Result<QuietConsumer, Problem> {
     let text = |error: rdkafka::error::KafkaError| kafka_problem(error.to_string());
     let mut config = cluster
         .client("sluice-records")
@@ -94,7 +94,7 @@ fn reader(cluster: &Cluster, topic: &str, spans: &[Span]) -> Result<BaseConsumer
         .set("fetch.queue.backoff.ms", "2")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.max.bytes", "2097152");
-    let client: BaseConsumer = config.create().map_err(text)?;
+    let client: QuietConsumer = config.create_with_context(Quiet).map_err(text)?;
     let mut list = TopicPartitionList::new();
     for span in spans {
         list.add_partition_offset(topic, span.partition, Offset::Offset(span.next))

@@ -6,9 +6,9 @@ use crate::app::kafka_problem;
 use crate::app::lag::ASK_TIMEOUT;
 use crate::app::offsets::offset_at;
 use crate::batch::Entry;
-use crate::clusters::Cluster;
+use crate::clusters::{Cluster, Quiet, QuietConsumer};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::problem::Problem;
@@ -186,9 +186,9 @@ impl Reader {
         }
     }
 
-    fn open(&self, cluster: &Cluster, start: &Start) -> Result<BaseConsumer, String> {
-        let client: BaseConsumer = config(cluster)?
-            .create()
+    fn open(&self, cluster: &Cluster, start: &Start) -> Result<QuietConsumer, String> {
+        let client: QuietConsumer = config(cluster)?
+            .create_with_context(Quiet)
             .map_err(|error| error.to_string())?;
         let count = cluster.partitions(&self.topic, ASK_TIMEOUT)?;
         let mut list = TopicPartitionList::new();
@@ -225,7 +225,7 @@ impl Reader {
         Ok(client)
     }
 
-    fn read(&self, client: &BaseConsumer) -> Result<(), String> {
+    fn read(&self, client: &QuietConsumer) -> Result<(), String> {
         let mut looked = Instant::now();
         loop {
             match client.poll(SLICE) {
@@ -293,7 +293,7 @@ impl Reader {
     }
 
     /// Partitions that were added since are read from their first record.
-    fn take_new_partitions(&self, client: &BaseConsumer) {
+    fn take_new_partitions(&self, client: &QuietConsumer) {
         let Ok(metadata) = client.fetch_metadata(Some(&self.topic), SLICE) else {
             return;
         };

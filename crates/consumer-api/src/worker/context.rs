@@ -3,7 +3,9 @@
 //! Everything here runs inside `poll`, on the consumer's own thread.
 
 use super::Link;
+use crate::clusters::log_quietly;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::statistics::Statistics;
@@ -57,16 +59,20 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_quietly(facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(consumer.id = self.consumer_id, error = %error, reason, "librdkafka says");
         let mut group = self.group();
         match error.rdkafka_error_code() {
             Some(Code::AllBrokersDown) => {
                 let last = group.last_connect.clone();
-                group.trouble = Some(last.unwrap_or_else(|| reason.to_owned()));
+                group.trouble = Some(last.unwrap_or_else(|| plain(reason)));
             }
             Some(Code::BrokerTransportFailure | Code::Resolve) => {
-                group.last_connect = Some(reason.to_owned());
+                group.last_connect = Some(plain(reason));
             }
             Some(
                 Code::Authentication
@@ -76,7 +82,7 @@ impl ClientContext for Context {
                 | Code::GroupAuthorizationFailed
                 | Code::UnknownTopicOrPartition
                 | Code::UnknownTopic,
-            ) => group.trouble = Some(reason.to_owned()),
+            ) => group.trouble = Some(plain(reason)),
             _ => {}
         }
     }
@@ -86,12 +92,22 @@ impl ClientContext for Context {
         for (topic, state) in &statistics.topics {
             for (partition, state) in &state.partitions {
                 let key = (topic.clone(), *partition);
-                if state.hi_offset >= 0 && report.positions.contains_key(&key) {
+                // Before the first record, what is committed (or fetched next) is where it is.
+                let at = [state.committed_offset, state.next_offset]
+                    .into_iter()
+                    .find(|at| *at >= 0);
+                if let Some(at) = at.filter(|_| state.hi_offset >= 0) {
+                    report.positions.entry(key.clone()).or_insert(at);
                     report.ends.insert(key, state.hi_offset);
                 }
             }
         }
     }
+}
+
+/// A reason without how long the try took and how often it was the same: those change all the time.
+fn plain(reason: &str) -> String {
+    reason.split(" (after ").next().unwrap_or(reason).to_owned()
 }
 
 fn pairs(list: &TopicPartitionList) -> Vec<(String, i32)> {
