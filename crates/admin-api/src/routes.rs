@@ -21,54 +21,61 @@ use sluice_service::Identity;
 use sluice_service::http::probe;
 use sluice_service::http::problem::{Failure, respond};
 
-/// Adds every route.
+/// Adds every route. Each path is a resource of its own, so that a wrong method is a 405.
 pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Identity) {
     probe::configure(config, &state.health, identity);
     config
         .service(
             web::scope("/api")
-                .route("/health", web::get().to(service::health))
-                .route("/whoami", web::get().to(service::whoami))
-                .route("/stats", web::get().to(service::stats))
-                .route("/drift", web::get().to(service::drift))
-                .route("/policy", web::get().to(service::policy))
+                .service(web::resource("/health").route(web::get().to(service::health)))
+                .service(web::resource("/whoami").route(web::get().to(service::whoami)))
+                .service(web::resource("/stats").route(web::get().to(service::stats)))
+                .service(web::resource("/drift").route(web::get().to(service::drift)))
+                .service(web::resource("/policy").route(web::get().to(service::policy)))
                 .service(
                     web::resource("/topics")
                         .route(web::get().to(topics::list))
                         .route(web::post().to(topics::create)),
                 )
-                .route("/topics/active", web::get().to(poll::active))
-                .route(
-                    "/topics/activate_by_name",
-                    web::post().to(decisions::activate_by_name),
+                .service(web::resource("/topics/active").route(web::get().to(poll::active)))
+                .service(
+                    web::resource("/topics/activate_by_name")
+                        .route(web::post().to(decisions::activate_by_name)),
                 )
-                .route("/topics/by-name/{name}", web::get().to(topics::by_name))
-                .route("/topics/{id}", web::get().to(topics::get))
-                .route(
-                    "/topics/{id}/delete",
-                    web::post().to(decisions::request_delete),
+                .service(
+                    web::resource("/topics/by-name/{name}").route(web::get().to(topics::by_name)),
                 )
-                .route(
-                    "/topics/{id}/{verb}",
-                    web::post().to(decisions::decide_topic),
+                .service(web::resource("/topics/{id}").route(web::get().to(topics::get)))
+                .service(
+                    web::resource("/topics/{id}/delete")
+                        .route(web::post().to(decisions::request_delete)),
                 )
-                .route("/routes", web::get().to(poll::routes))
-                .route("/changes", web::get().to(poll::changes))
-                .route("/requests", web::get().to(requests::list))
-                .route("/requests/{id}", web::get().to(requests::get))
-                .route("/requests/{id}/{verb}", web::post().to(requests::decide))
+                .service(
+                    web::resource("/topics/{id}/{verb}")
+                        .route(web::post().to(decisions::decide_topic)),
+                )
+                .service(web::resource("/routes").route(web::get().to(poll::routes)))
+                .service(web::resource("/changes").route(web::get().to(poll::changes)))
+                .service(web::resource("/requests").route(web::get().to(requests::list)))
+                .service(web::resource("/requests/{id}").route(web::get().to(requests::get)))
+                .service(
+                    web::resource("/requests/{id}/{verb}").route(web::post().to(requests::decide)),
+                )
                 .service(
                     web::resource("/subscriptions")
                         .route(web::get().to(subscriptions::list))
                         .route(web::post().to(subscriptions::add))
                         .route(web::delete().to(subscriptions::remove)),
                 )
-                .route("/producers", web::get().to(producers::list))
-                .route("/producers/heartbeat", web::post().to(producers::heartbeat))
-                .route("/audit", web::get().to(audit::list))
-                .route("/audit/verify", web::get().to(audit::verify)),
+                .service(web::resource("/producers").route(web::get().to(producers::list)))
+                .service(
+                    web::resource("/producers/heartbeat")
+                        .route(web::post().to(producers::heartbeat)),
+                )
+                .service(web::resource("/audit").route(web::get().to(audit::list)))
+                .service(web::resource("/audit/verify").route(web::get().to(audit::verify))),
         )
-        .route("/metrics", web::get().to(service::metrics))
+        .service(web::resource("/metrics").route(web::get().to(service::metrics)))
         .configure(docs::configure)
         .configure(ui::configure)
         .default_service(web::to(nothing_here));

@@ -107,9 +107,8 @@ async fn observe(state: &State) -> Option<(Vec<Topic>, BTreeMap<String, i64>)> {
 /// The pause until something becomes due, at most the interval.
 fn next_due(topics: &[Topic], interval: Duration) -> Duration {
     let due = |topic: &Topic| match topic.status {
-        TopicState::Approved => topic.next_attempt_at,
         TopicState::Inactive if topic.purge_started_at.is_none() => topic.purge_after,
-        TopicState::Inactive => topic.next_attempt_at,
+        TopicState::Approved | TopicState::Inactive => topic.next_attempt_at,
         _ => None,
     };
     let wait = topics

@@ -9,16 +9,16 @@ const TITLE: &str = "Sluice admin API";
 /// Adds the routes.
 pub fn configure(config: &mut web::ServiceConfig) {
     config
-        .route(
-            "/openapi.json",
-            web::get().to(|| async { HttpResponse::Ok().json(openapi::document()) }),
+        .service(
+            web::resource("/openapi.json")
+                .route(web::get().to(|| async { HttpResponse::Ok().json(openapi::document()) })),
         )
-        .route(
-            "/docs",
+        .service(web::resource("/docs").route(
             web::get().to(|| async { html(200, DOCS_CSP, sluice_ui::docs::swagger(TITLE)) }),
-        )
-        .route(
-            "/redoc",
-            web::get().to(|| async { html(200, DOCS_CSP, sluice_ui::docs::redoc(TITLE)) }),
+        ))
+        .service(
+            web::resource("/redoc").route(
+                web::get().to(|| async { html(200, DOCS_CSP, sluice_ui::docs::redoc(TITLE)) }),
+            ),
         );
 }

@@ -10,22 +10,19 @@ use serde_json::json;
 pub fn configure(config: &mut web::ServiceConfig, health: &Health, identity: Identity) {
     let ready = health.clone();
     config
-        .route(
-            "/livez",
-            web::get().to(|| async { HttpResponse::Ok().json(json!({"status": "ok"})) }),
+        .service(
+            web::resource("/livez").route(
+                web::get().to(|| async { HttpResponse::Ok().json(json!({"status": "ok"})) }),
+            ),
         )
-        .route(
-            "/readyz",
-            web::get().to(move || {
-                let readiness = ready.readiness();
-                async move { readiness_answer(&readiness) }
-            }),
-        )
-        .route(
-            "/version",
-            web::get().to(move || async move {
+        .service(web::resource("/readyz").route(web::get().to(move || {
+            let readiness = ready.readiness();
+            async move { readiness_answer(&readiness) }
+        })))
+        .service(
+            web::resource("/version").route(web::get().to(move || async move {
                 HttpResponse::Ok().json(json!({"name": identity.name, "version": identity.version}))
-            }),
+            })),
         );
 }
 
