@@ -76,6 +76,11 @@ impl Budget {
         }
     }
 
+    /// The bound on bytes.
+    pub fn max(&self) -> usize {
+        self.0.bytes_max
+    }
+
     /// Bytes that are taken now.
     pub fn used(&self) -> usize {
         self.0.bytes.load(Ordering::Acquire)

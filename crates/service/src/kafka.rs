@@ -1,5 +1,7 @@
 //! How a service reaches Kafka.
 
+pub mod wake;
+
 use crate::secret::Secret;
 use rdkafka::ClientConfig;
 use serde::Deserialize;

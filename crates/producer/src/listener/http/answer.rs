@@ -1,0 +1,91 @@
+//! Answers: what a handler says, apart from how hyper sends it.
+
+use super::Failure;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use serde::Serialize;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// JSON.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        Self::of(status, "application/json", serde_json::to_vec(body).unwrap_or_default())
+    }
+
+    /// Prometheus text.
+    pub fn text(status: u16, body: String) -> Self {
+        Self::of(status, "text/plain; version=0.0.4; charset=utf-8", body.into_bytes())
+    }
+
+    /// Any bytes.
+    pub fn of(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body }
+    }
+
+    /// Adds a header.
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The answer on the wire.
+    pub fn respond(self, request_id: &str) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() =
+            hyper::StatusCode::from_u16(self.status).unwrap_or(hyper::StatusCode::OK);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+/// A failure as an answer.
+pub fn problem(failure: Failure, request_id: &str) -> Response<Full<Bytes>> {
+    let Failure { mut problem, records } = failure;
+    problem.request_id = Some(request_id.to_owned());
+    let status = problem.status;
+    let retry = problem.retry_after_s;
+    let mut body = serde_json::to_value(problem).unwrap_or_default();
+    if let (Some(records), Some(members)) = (records, body.as_object_mut()) {
+        members.insert("records".to_owned(), records);
+    }
+    let bytes = serde_json::to_vec(&body).unwrap_or_default();
+    let mut answer = Answer::of(status, "application/problem+json", bytes);
+    if let Some(seconds) = retry {
+        answer = answer.with("retry-after", seconds.to_string());
+    }
+    if status == 401 {
+        answer = answer.with("www-authenticate", "Bearer realm=\"sluice\"".to_owned());
+    }
+    if status == 405 {
+        let allow = if body.get("detail").is_some_and(|d| d.to_string().contains("POST")) {
+            "POST"
+        } else {
+            "GET, HEAD"
+        };
+        answer = answer.with("allow", allow.to_owned());
+    }
+    if matches!(status, 408 | 413) {
+        // What is left of the body is not read.
+        answer = answer.with("connection", "close".to_owned());
+    }
+    answer.respond(request_id)
+}

@@ -1,0 +1,320 @@
+//! The record forms of HTTP bodies, turned into batches. No IO.
+
+use crate::assemble::{Assembler, plain};
+use crate::batch::{Rec, Records, Refusal, Span};
+use crate::line::malformed;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sluice_model::problem::{Code, Problem};
+
+/// How a body carries records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON value, or an array of them.
+    Json,
+    /// One JSON value a line.
+    Lines,
+    /// One value, as it is.
+    Octets,
+    /// The v2 body of Confluent's REST proxy with JSON keys and values.
+    ConfluentJson,
+    /// The same with base64.
+    ConfluentBinary,
+}
+
+impl Form {
+    /// The form that a content type names.
+    pub fn of(content_type: &str) -> Option<Self> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        match essence.to_ascii_lowercase().as_str() {
+            "application/json" => Some(Self::Json),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Lines),
+            "application/octet-stream" => Some(Self::Octets),
+            "application/vnd.kafka.json.v2+json" => Some(Self::ConfluentJson),
+            "application/vnd.kafka.binary.v2+json" => Some(Self::ConfluentBinary),
+            _ => None,
+        }
+    }
+
+    /// Whether answers have Confluent's shape.
+    pub fn is_confluent(self) -> bool {
+        matches!(self, Self::ConfluentJson | Self::ConfluentBinary)
+    }
+}
+
+/// One record of a body: taken (its place in the batch), or refused already.
+pub type Entry = Result<u32, Refusal>;
+
+/// A body as records.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The records that were taken.
+    pub records: Records,
+    /// Bytes of memory that they take.
+    pub bytes: usize,
+    /// Every record of the body, in order.
+    pub entries: Vec<Entry>,
+}
+
+struct Collector {
+    assembler: Assembler,
+    entries: Vec<Entry>,
+}
+
+impl Collector {
+    fn new(block: &Bytes, record_max: usize) -> Self {
+        Self { assembler: Assembler::new(block.clone(), record_max), entries: Vec::new() }
+    }
+
+    fn add(&mut self, rec: Result<Rec, Refusal>) {
+        let index = self.assembler.len() as u32;
+        let pushed = rec.and_then(|rec| self.assembler.push(rec));
+        self.entries.push(pushed.map(|()| index));
+    }
+
+    fn finish(self) -> Parsed {
+        let (records, bytes) = self.assembler.finish();
+        Parsed { records, bytes, entries: self.entries }
+    }
+}
+
+/// Reads a body for one topic.
+///
+/// # Errors
+/// When the body as a whole cannot be read, or the topic's name is illegal.
+pub fn for_topic(
+    form: Form,
+    topic: &str,
+    key: Option<&str>,
+    block: &Bytes,
+    record_max: usize,
+) -> Result<Parsed, Box<Problem>> {
+    let mut all = Collector::new(block, record_max);
+    let topic = all
+        .assembler
+        .topic(topic)
+        .map_err(|refusal| Box::new(Problem::invalid("topic", refusal.detail)))?;
+    let key = key.map(|key| all.assembler.place().decoded(key.as_bytes()));
+    match form {
+        Form::Json => json(&mut all, topic, key, block)?,
+        Form::Lines => each_line(block, |start, end| {
+            let line = block.get(start..end).unwrap_or_default();
+            let value: Result<&RawValue, _> = serde_json::from_slice(line);
+            let value = value.map_err(|error| not_json(&error));
+            let rec = value.and_then(|value| value_rec(&mut all, topic, key, value));
+            all.add(rec);
+        }),
+        Form::Octets => {
+            all.add(Ok(Rec { key, ..plain(topic, Some(Span::block(0, block.len()))) }));
+        }
+        Form::ConfluentJson | Form::ConfluentBinary => confluent(&mut all, topic, form, block)?,
+    }
+    Ok(all.finish())
+}
+
+/// Reads lines that name their topics.
+pub fn named_lines(block: &Bytes, record_max: usize) -> Parsed {
+    let mut all = Collector::new(block, record_max);
+    each_line(block, |start, end| {
+        let index = all.assembler.len() as u32;
+        let pushed = all.assembler.push_line(start, end);
+        all.entries.push(pushed.map(|()| index));
+    });
+    all.finish()
+}
+
+fn each_line(block: &[u8], mut each: impl FnMut(usize, usize)) {
+    let mut start = 0;
+    while start < block.len() {
+        let rest = block.get(start..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', rest).map_or(block.len(), |at| start + at);
+        let line = block.get(start..end).unwrap_or_default();
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            each(start, if line.ends_with(b"\r") { end - 1 } else { end });
+        }
+        start = end + 1;
+    }
+}
+
+fn json(
+    all: &mut Collector,
+    topic: u32,
+    key: Option<Span>,
+    block: &[u8],
+) -> Result<(), Box<Problem>> {
+    let first = block.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        let values: Vec<&RawValue> = serde_json::from_slice(block).map_err(|e| not_a_body(&e))?;
+        for value in values {
+            let rec = value_rec(all, topic, key, value);
+            all.add(rec);
+        }
+    } else {
+        let value: &RawValue = serde_json::from_slice(block).map_err(|e| not_a_body(&e))?;
+        let rec = value_rec(all, topic, key, value);
+        all.add(rec);
+    }
+    Ok(())
+}
+
+fn value_rec(
+    all: &mut Collector,
+    topic: u32,
+    key: Option<Span>,
+    value: &RawValue,
+) -> Result<Rec, Refusal> {
+    let value = all.assembler.place().json_part(value)?;
+    Ok(Rec { key, ..plain(topic, value) })
+}
+
+#[derive(Deserialize)]
+struct ConfluentBody<'a> {
+    #[serde(borrow)]
+    records: Vec<ConfluentRecord<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ConfluentRecord<'a> {
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    partition: Option<i32>,
+}
+
+fn confluent(
+    all: &mut Collector,
+    topic: u32,
+    form: Form,
+    block: &[u8],
+) -> Result<(), Box<Problem>> {
+    let body: ConfluentBody<'_> = serde_json::from_slice(block).map_err(|e| not_a_body(&e))?;
+    for record in body.records {
+        let rec = confluent_rec(all, topic, form, &record);
+        all.add(rec);
+    }
+    Ok(())
+}
+
+fn confluent_rec(
+    all: &mut Collector,
+    topic: u32,
+    form: Form,
+    record: &ConfluentRecord<'_>,
+) -> Result<Rec, Refusal> {
+    let partition = record.partition.unwrap_or(-1);
+    if record.partition.is_some_and(|partition| partition < 0) {
+        return Err(Refusal::new(Code::Invalid, "partition must not be negative"));
+    }
+    let mut part = |raw: Option<&RawValue>| match raw {
+        None => Ok(None),
+        // The text itself: a JSON deserialiser on the other side wants its quotes.
+        Some(raw) if form == Form::ConfluentJson => Ok(all.assembler.place().json_text(raw)),
+        Some(raw) => base64_part(all, raw),
+    };
+    let key = part(record.key)?;
+    let value = part(record.value)?;
+    Ok(Rec { partition, key, ..plain(topic, value) })
+}
+
+fn base64_part(all: &mut Collector, raw: &RawValue) -> Result<Option<Span>, Refusal> {
+    let text: Option<String> = serde_json::from_str(raw.get())
+        .map_err(|_| Refusal::new(Code::WrongType, "key and value must be base64 strings or null"))?;
+    let Some(text) = text else { return Ok(None) };
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|error| Refusal::new(Code::Invalid, format!("not standard base64: {error}")))?;
+    Ok(Some(all.assembler.place().decoded(&bytes)))
+}
+
+fn not_json(error: &serde_json::Error) -> Refusal {
+    Refusal { detail: format!("not a JSON value: {error}"), ..malformed(error) }
+}
+
+fn not_a_body(error: &serde_json::Error) -> Box<Problem> {
+    let code = if error.is_data() { Code::Invalid } else { Code::MalformedJson };
+    Box::new(Problem::new(code, format!("the body cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Part = Option<Vec<u8>>;
+
+    fn read(form: Form, body: &str, key: Option<&str>) -> Result<Vec<Result<(Part, Part), Code>>, u16> {
+        let block = Bytes::copy_from_slice(body.as_bytes());
+        let parsed = for_topic(form, "t", key, &block, 100).map_err(|problem| problem.status)?;
+        let part = |span| parsed.records.part(span).map(<[u8]>::to_vec);
+        let one = |entry: &Entry| match entry {
+            Ok(index) => {
+                let rec = parsed.records.recs[*index as usize];
+                Ok((part(rec.key), part(rec.value)))
+            }
+            Err(refusal) => Err(refusal.code),
+        };
+        Ok(parsed.entries.iter().map(one).collect())
+    }
+
+    fn some(text: &str) -> Part {
+        Some(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn every_form_keeps_values_as_they_are() {
+        assert_eq!(
+            read(Form::Json, r#"[{"a": 1}, "text", null, 2]"#, Some("k")).unwrap(),
+            [
+                Ok((some("k"), some(r#"{"a": 1}"#))),
+                Ok((some("k"), some("text"))),
+                Ok((some("k"), None)),
+                Ok((some("k"), some("2"))),
+            ]
+        );
+        assert_eq!(read(Form::Json, r#" {"a":[1]} "#, None).unwrap(), [Ok((None, some(r#"{"a":[1]}"#)))]);
+        assert_eq!(
+            read(Form::Lines, "{\"a\":1}\r\n\nbad\n\"s\"", None).unwrap(),
+            [Ok((None, some("{\"a\":1}"))), Err(Code::MalformedJson), Ok((None, some("s")))]
+        );
+        assert_eq!(read(Form::Octets, "a\nb", None).unwrap(), [Ok((None, some("a\nb")))]);
+    }
+
+    #[test]
+    fn confluent_bodies_are_read() {
+        let body = r#"{"records":[{"key":"k","value":{"a":1}},{"value":"s","partition":2},{"value":null}]}"#;
+        assert_eq!(
+            read(Form::ConfluentJson, body, None).unwrap(),
+            [Ok((some("\"k\""), some("{\"a\":1}"))), Ok((None, some("\"s\""))), Ok((None, None))]
+        );
+        let body = r#"{"records":[{"key":"aw==","value":"dg=="},{"value":"!"}]}"#;
+        assert_eq!(
+            read(Form::ConfluentBinary, body, None).unwrap(),
+            [Ok((some("k"), some("v"))), Err(Code::Invalid)]
+        );
+    }
+
+    #[test]
+    fn bodies_that_cannot_be_read_are_refused_as_a_whole() {
+        for (form, body, status) in [
+            (Form::Json, "", 400),
+            (Form::Json, "{", 400),
+            (Form::Json, "[1,", 400),
+            (Form::Json, "{} x", 400),
+            (Form::ConfluentJson, "{}", 422),
+            (Form::ConfluentJson, "[", 400),
+        ] {
+            assert_eq!(read(form, body, None).unwrap_err(), status, "{body}");
+        }
+    }
+
+    #[test]
+    fn oversize_records_are_refused_one_by_one() {
+        let body = format!("[1, \"{}\", 2]", "x".repeat(101));
+        let read = read(Form::Json, &body, None).unwrap();
+        assert_eq!(read[1], Err(Code::TooLarge));
+        assert!(read[0].is_ok() && read[2].is_ok());
+    }
+}

@@ -1,0 +1,291 @@
+//! Lines over a byte stream (TCP, Unix socket, standard input), with cumulative acknowledgements when
+//! the client asks for them.
+
+use super::hello::{self, Hello};
+use super::inlet::{Inlet, Pending};
+use crate::assemble::{self, Framed, Framer, LINE_SLACK_BYTES, Lines};
+use crate::batch::Refusal;
+use bytes::Bytes;
+use sluice_model::problem::Code;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Bytes of one stream on their way to safety; beyond it the stream is not read.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Blocks of one stream on their way.
+const WINDOW_BLOCKS: usize = 512;
+/// A read takes so many bytes at first and, as long as it is filled, up to the second number.
+const READ_BYTES_FIRST: usize = 4 * 1024;
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Time that a client may take to receive an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Refusals that are kept for a client that did not ask for acknowledgements.
+const QUIET_REFUSALS_MAX: usize = 100;
+
+/// What one stream is.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// For logs and metrics.
+    pub input: &'static str,
+    /// The topic of every line, when it is fixed.
+    pub topic: Option<Arc<str>>,
+}
+
+/// One step of the answers, in the order of the lines.
+enum Step {
+    Greeted,
+    Block(Block),
+    /// The greeting was no good.
+    Bad(String),
+}
+
+/// A block of lines whose fate is being waited for.
+struct Block {
+    first_line: u64,
+    lines: LineNumbers,
+    pending: Option<Pending>,
+    bytes: u32,
+}
+
+struct LineNumbers {
+    line_of: Option<Vec<u32>>,
+    refused: Vec<(u32, Refusal)>,
+    count: u32,
+}
+
+/// Serves a stream to its end. Tells whether nothing was refused and everything is safe.
+pub async fn serve<R, W>(inlet: Rc<Inlet>, kind: Kind, reader: R, writer: W) -> bool
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let window = Semaphore::new(WINDOW_BYTES);
+    let (steps, todo) = mpsc::channel(WINDOW_BLOCKS);
+    let read = read_all(&inlet, &kind, reader, steps, &window);
+    let answer = answer_all(&inlet, &kind, writer, todo, &window);
+    let (_, clean) = tokio::join!(read, answer);
+    clean
+}
+
+async fn read_all<R: AsyncRead + Unpin>(
+    inlet: &Inlet,
+    kind: &Kind,
+    mut reader: R,
+    steps: mpsc::Sender<Step>,
+    window: &Semaphore,
+) {
+    let mut framer = Framer::new(inlet.record_max + LINE_SLACK_BYTES);
+    let mut next_read = READ_BYTES_FIRST;
+    let mut lines_before = 0;
+    let mut begun = false;
+    loop {
+        framer.buffer.reserve(next_read);
+        let read = tokio::select! {
+            biased;
+            () = inlet.shutdown.wait() => return,
+            () = steps.closed() => return,
+            read = reader.read_buf(&mut framer.buffer) => read,
+        };
+        let ended = match read {
+            Ok(0) => true,
+            Ok(count) => {
+                next_read = if count >= next_read { next_read * 2 } else { next_read };
+                next_read = next_read.min(READ_BYTES_MAX);
+                false
+            }
+            Err(error) => {
+                tracing::debug!(input = kind.input, %error, "stream ends");
+                return;
+            }
+        };
+        loop {
+            let framed = if ended { framer.rest() } else { framer.next_block() };
+            let Some(framed) = framed else { break };
+            let framed = if begun { Some(framed) } else { greet(framed, &steps).await };
+            begun = true;
+            let Some(framed) = framed else { continue };
+            let Some(count) = submit(inlet, kind, framed, lines_before, &steps, window).await
+            else {
+                return;
+            };
+            lines_before += u64::from(count);
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Takes a greeting off the first block.
+async fn greet(framed: Framed, steps: &mpsc::Sender<Step>) -> Option<Framed> {
+    let Framed::Lines(mut block) = framed else { return Some(framed) };
+    let end = memchr::memchr(b'\n', &block).map_or(block.len(), |at| at + 1);
+    let step = match hello::read(block.get(..end).unwrap_or_default()) {
+        None => return Some(Framed::Lines(block)),
+        Some(Ok(Hello::Quiet)) => None,
+        Some(Ok(Hello::Cumulative)) => Some(Step::Greeted),
+        Some(Err(fault)) => Some(Step::Bad(fault)),
+    };
+    if let Some(step) = step {
+        // A writer that is gone ends the reading at the next look.
+        let _writer_left = steps.send(step).await;
+    }
+    drop(block.split_to(end));
+    (!block.is_empty()).then_some(Framed::Lines(block))
+}
+
+/// Sends a block on its way; gives the number of its lines, or none when the stream must end.
+async fn submit(
+    inlet: &Inlet,
+    kind: &Kind,
+    framed: Framed,
+    first_line: u64,
+    steps: &mpsc::Sender<Step>,
+    window: &Semaphore,
+) -> Option<u32> {
+    let lines = match framed {
+        Framed::Lines(block) => assemble::lines(block, kind.topic.as_deref(), inlet.record_max),
+        Framed::TooLong => too_long(inlet.record_max),
+    };
+    for (_, refusal) in &lines.refused {
+        inlet.count_refused(kind.input, refusal);
+    }
+    let Lines { records, bytes, line_of, refused, count } = lines;
+    let bytes = bytes.min(WINDOW_BYTES);
+    let permit = window.acquire_many(bytes as u32).await.ok()?;
+    permit.forget();
+    let pending = if records.recs.is_empty() {
+        None
+    } else {
+        let charge = inlet.budget.reserve(bytes).await;
+        Some(inlet.submit(records, false, charge).ok()?)
+    };
+    let lines = LineNumbers { line_of, refused, count };
+    let block = Block { first_line, lines, pending, bytes: bytes as u32 };
+    steps.send(Step::Block(block)).await.ok()?;
+    Some(count)
+}
+
+fn too_long(record_max: usize) -> Lines {
+    let detail = format!("the line is longer than a record of {record_max} bytes needs");
+    let mut lines = assemble::lines(Bytes::new(), None, record_max);
+    lines.refused.push((0, Refusal::new(Code::TooLarge, detail)));
+    lines.count = 1;
+    lines
+}
+
+async fn answer_all<W: AsyncWrite + Unpin>(
+    inlet: &Inlet,
+    kind: &Kind,
+    mut writer: W,
+    mut todo: mpsc::Receiver<Step>,
+    window: &Semaphore,
+) -> bool {
+    let mut acks = false;
+    let mut clean = true;
+    let mut quiet = String::new();
+    let mut quiet_count = 0;
+    while let Some(step) = todo.recv().await {
+        let text = match step {
+            Step::Greeted => {
+                acks = true;
+                "{\"acked\": 0}\n".to_owned()
+            }
+            Step::Bad(fault) => {
+                let line = refused_line(0, &Refusal::new(Code::Invalid, fault));
+                let _client_left = send(&mut writer, &line).await;
+                clean = false;
+                break;
+            }
+            Step::Block(block) => {
+                let bytes = block.bytes as usize;
+                let last = block.first_line + u64::from(block.lines.count);
+                let Some(refused) = refusals(block).await else {
+                    clean = false;
+                    break;
+                };
+                window.add_permits(bytes);
+                clean &= refused.is_empty();
+                let mut text = String::new();
+                for (line, refusal) in &refused {
+                    if acks {
+                        text.push_str(&refused_line(*line, refusal));
+                    } else if quiet_count < QUIET_REFUSALS_MAX {
+                        quiet_count += 1;
+                        quiet.push_str(&refused_line(*line, refusal));
+                    }
+                }
+                if let Some((line, refusal)) = refused.first().filter(|_| !acks) {
+                    log_refused(kind, *line, refused.len(), refusal);
+                }
+                if acks {
+                    text.push_str(&format!("{{\"acked\": {last}}}\n"));
+                }
+                text
+            }
+        };
+        if !text.is_empty() && !send(&mut writer, &text).await {
+            // Nobody listens: what was read already goes its way, nothing more is read.
+            clean = false;
+            break;
+        }
+    }
+    todo.close();
+    window.close();
+    // A client that did not greet is answered only now: an earlier answer to one that does not read
+    // could reset the connection and take unread lines with it.
+    if !quiet.is_empty() && !inlet.shutdown.requested() {
+        let _client_left = send(&mut writer, &quiet).await;
+    }
+    let _already_closed = writer.shutdown().await;
+    clean
+}
+
+/// The refused lines of a block, in order, once everything else in it is safe. `None` when the publisher
+/// is gone: then nothing is known.
+async fn refusals(block: Block) -> Option<Vec<(u64, Refusal)>> {
+    let Block { first_line, lines, pending, .. } = block;
+    let number = |line: u32| first_line + u64::from(line) + 1;
+    let mut refused: Vec<_> =
+        lines.refused.into_iter().map(|(line, refusal)| (number(line), refusal)).collect();
+    if let Some(pending) = pending {
+        for (index, refusal) in pending.outcome().await?.refused {
+            let line = match &lines.line_of {
+                Some(known) => known.get(index as usize).copied().unwrap_or_default(),
+                None => index,
+            };
+            refused.push((number(line), refusal));
+        }
+        refused.sort_by_key(|(line, _)| *line);
+    }
+    Some(refused)
+}
+
+fn refused_line(line: u64, refusal: &Refusal) -> String {
+    let answer = serde_json::json!({
+        "refused": line, "code": refusal.code.as_str(), "detail": refusal.detail,
+    });
+    format!("{answer}\n")
+}
+
+fn log_refused(kind: &Kind, line: u64, count: usize, refusal: &Refusal) {
+    tracing::warn!(
+        input = kind.input,
+        line,
+        count,
+        code = refusal.code.as_str(),
+        detail = refusal.detail,
+        "lines were refused and their sender did not ask for answers"
+    );
+}
+
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, text: &str) -> bool {
+    let written = async {
+        writer.write_all(text.as_bytes()).await?;
+        writer.flush().await
+    };
+    matches!(tokio::time::timeout(ANSWER_MAX, written).await, Ok(Ok(())))
+}

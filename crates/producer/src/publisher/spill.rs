@@ -1,0 +1,185 @@
+//! Records that wait too long for Kafka go to the spool as well, and are answered "held".
+
+use super::Publisher;
+use super::block::{Run, TopicId};
+use super::topic::Topic;
+use crate::batch::Fate;
+use crate::spool::bits::Bits;
+use crate::spool::frame::{self, FrameWriter, Header};
+use crate::spool::log::Pos;
+use std::time::Instant;
+
+/// A topic that makes progress is spilled only after so many times the usual wait: then a part of it
+/// is stuck.
+const PATIENCE: u32 = 4;
+
+/// A frame that was written for records in flight.
+struct Written {
+    run: Run,
+    start: Pos,
+    end: Pos,
+    header: Header,
+    resolved: Bits,
+}
+
+impl Publisher {
+    /// Spills the topics whose oldest record waits too long.
+    pub(super) fn spill_overdue(&mut self, now: Instant) {
+        for id in 0..self.topics.len() {
+            if self.topics.get(id).is_some_and(|topic| topic.in_flight > 0) {
+                self.trim_flight(id);
+                if self.is_overdue(id, now) {
+                    self.kafka_is_down("it does not acknowledge in time");
+                    self.stuck(id, "Kafka does not acknowledge in time");
+                }
+            }
+        }
+    }
+
+    fn is_overdue(&self, id: TopicId, now: Instant) -> bool {
+        let Some(topic) = self.topics.get(id) else { return false };
+        let oldest = topic.flight.front().or(topic.waiting.front());
+        let Some(block) = oldest.and_then(|run| self.blocks.of(run)) else { return false };
+        let age = now.saturating_duration_since(block.born);
+        let quiet = now.saturating_duration_since(topic.progress);
+        let after = self.limits.spill_after;
+        (age >= after && quiet >= after) || age >= after * PATIENCE
+    }
+
+    /// Drops the acknowledged beginning of a topic's flight.
+    pub(super) fn trim_flight(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get_mut(id) else { return };
+        while let Some(run) = topic.flight.front_mut() {
+            let Some(block) = self.blocks.of(run) else {
+                topic.flight.pop_front();
+                continue;
+            };
+            while run.start < run.end && block.acked.get(run.start) {
+                run.start += 1;
+            }
+            if run.start < run.end {
+                break;
+            }
+            topic.flight.pop_front();
+        }
+    }
+
+    /// Spills everything that is not answered yet.
+    pub(super) fn spill_everything(&mut self) {
+        for id in 0..self.topics.len() {
+            if self.topics.get(id).is_some_and(|topic| topic.in_flight > 0) {
+                self.stuck(id, "the daemon stops");
+            }
+        }
+    }
+
+    /// Writes what a topic has in flight to its log, in order, and answers it "held". `false` when the
+    /// disk does not take it: then everything stays as it was.
+    pub(super) fn spill(&mut self, id: TopicId) -> bool {
+        self.write_gathered();
+        self.spill_flight(id)
+    }
+
+    /// The same, without writing first what other topics gathered.
+    pub(super) fn spill_flight(&mut self, id: TopicId) -> bool {
+        self.trim_flight(id);
+        let Some(topic) = self.topics.get(id) else { return true };
+        if topic.in_flight == 0 {
+            self.drop_waiting(id);
+            return true;
+        }
+        match self.write_flight(id) {
+            Ok((sent, unsent)) => {
+                self.spilled(id, sent, unsent);
+                true
+            }
+            Err(error) => {
+                if let Some(backlog) = self.topics.get_mut(id).and_then(|t| t.backlog.as_mut()) {
+                    backlog.held.log.roll_back();
+                }
+                self.storage_failed(&error.to_string());
+                false
+            }
+        }
+    }
+
+    fn write_flight(&mut self, id: TopicId) -> std::io::Result<(Vec<Written>, Vec<Written>)> {
+        self.open_log(id)?;
+        let now_ms = sluice_service::now().as_millis();
+        let Some(topic) = self.topics.get_mut(id) else { return Ok((Vec::new(), Vec::new())) };
+        let Topic { flight, waiting, backlog, .. } = topic;
+        let Some(backlog) = backlog else { return Err(std::io::Error::other("no log")) };
+        let log = &mut backlog.held.log;
+        let mut write = |runs: &mut dyn Iterator<Item = &Run>| -> std::io::Result<Vec<Written>> {
+            let mut written = Vec::new();
+            for run in runs {
+                let Some(block) = self.blocks.of(run) else { continue };
+                let mut writer = FrameWriter::default();
+                let mut resolved = Bits::new((run.end - run.start) as usize);
+                for index in run.start..run.end {
+                    let Some(rec) = block.rec(index) else { break };
+                    writer.push(&block.records, rec);
+                    if block.acked.get(index) {
+                        resolved.set(index - run.start);
+                    }
+                }
+                let bytes = writer.finish(now_ms);
+                let Some(header) = frame::header(&bytes) else { continue };
+                let start = log.next_pos()?;
+                log.append(&bytes)?;
+                written.push(Written { run: *run, start, end: log.end(), header, resolved });
+            }
+            Ok(written)
+        };
+        let sent = write(&mut flight.iter())?;
+        let unsent = write(&mut waiting.iter())?;
+        log.commit()?;
+        Ok((sent, unsent))
+    }
+
+    fn spilled(&mut self, id: TopicId, sent: Vec<Written>, unsent: Vec<Written>) {
+        metrics::counter!("producer_spills_total").increment(1);
+        let Some(topic) = self.topics.get_mut(id) else { return };
+        topic.flight.clear();
+        topic.waiting.clear();
+        let topic_state = topic.status_word();
+        for (written, flies) in sent.iter().map(|w| (w, true)).chain(unsent.iter().map(|w| (w, false)))
+        {
+            let Some(topic) = self.topics.get_mut(id) else { return };
+            let Some(backlog) = topic.backlog.as_mut() else { return };
+            let open = u64::from(written.header.count.saturating_sub(written.resolved.count()));
+            let log = &mut backlog.held.log;
+            log.held_records += open;
+            log.held_bytes += (frame::HEADER_BYTES + written.header.length) as u64;
+            topic.in_flight = topic.in_flight.saturating_sub(open);
+            let run = written.run;
+            if flies {
+                let resolved = written.resolved.clone();
+                let frame = log.mark_sent(written.start, written.end, written.header, resolved);
+                let number = backlog.number;
+                self.note_in_spool(&run, number, frame);
+            } else if let Some(block) = self.blocks.get_mut(run.slot) {
+                block.unsent = block.unsent.saturating_sub(run.end - run.start);
+            }
+            for index in run.start..run.end {
+                if !written.resolved.get(index - run.start) {
+                    self.settle(run.slot, index, Fate::Held { topic_state });
+                }
+            }
+            self.blocks.free_if_done(run.slot);
+        }
+    }
+
+    /// Lets go of drained records that are not handed over yet: they are read again later.
+    pub(super) fn drop_waiting(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get_mut(id) else { return };
+        let waiting = std::mem::take(&mut topic.waiting);
+        topic.rewind |= !waiting.is_empty();
+        for run in waiting {
+            if let Some(block) = self.blocks.get_mut(run.slot) {
+                block.unsent = block.unsent.saturating_sub(run.end - run.start);
+            }
+            self.blocks.free_if_done(run.slot);
+        }
+    }
+}

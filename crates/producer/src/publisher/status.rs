@@ -1,0 +1,89 @@
+//! How everything stands, from one moment: the answer of `/status`, and heartbeats.
+
+use super::Publisher;
+use super::topic::Topic;
+use crate::batch::Ticket;
+use crate::channels::{Note, Reply};
+use sluice_model::producer::{Heartbeat, HeldTopic, ProducerStatus, SpoolStatus, TopicFlow};
+use std::time::Instant;
+
+impl Publisher {
+    /// Answers a question about the status.
+    pub(super) fn answer_status(&mut self, ticket: Ticket) {
+        let status = self.status();
+        self.reply(Reply::Status(ticket, Box::new(status)));
+    }
+
+    /// The status. What is gathered is written first, so that every record that was taken in is counted.
+    fn status(&mut self) -> ProducerStatus {
+        self.write_gathered();
+        let now_ms = sluice_service::now().as_millis();
+        let topics: Vec<TopicFlow> =
+            self.topics.iter_mut().map(|topic| flow(topic, now_ms)).collect();
+        let totals = self.totals;
+        ProducerStatus {
+            instance: self.limits.instance.clone(),
+            accepted: totals.accepted,
+            recovered: totals.recovered,
+            delivered: totals.delivered,
+            held: topics.iter().map(|topic| topic.held_records).sum(),
+            in_flight: topics.iter().map(|topic| topic.in_flight).sum(),
+            dead_lettered: totals.dead_lettered,
+            discarded: totals.discarded,
+            refused: totals.refused,
+            revision: self.revision.clone(),
+            routes_age_ms: self.heard.elapsed().as_millis() as u64,
+            spool: SpoolStatus {
+                held_bytes: topics.iter().map(|topic| topic.held_bytes).sum(),
+                disk_bytes: self.topics.iter().map(Topic::disk_bytes).sum(),
+                max_bytes: self.limits.hold_max,
+                max_topic_bytes: self.limits.hold_topic_max,
+                quarantined_blocks: totals.quarantined_blocks,
+                problem: self.storage_problem.clone(),
+            },
+            topics,
+        }
+    }
+
+    /// Sends what is held and in flight to the watcher.
+    pub(super) fn send_heartbeat(&mut self, now: Instant) {
+        self.heartbeat_due = false;
+        self.heartbeat_at = now + self.limits.heartbeat;
+        let now_ms = sluice_service::now().as_millis();
+        let topics = self.topics.iter_mut().filter_map(|topic| beat(topic, now_ms)).collect();
+        let heartbeat = Heartbeat {
+            instance: self.limits.instance.clone(),
+            revision: self.revision.clone(),
+            topics,
+        };
+        if self.ends.notes.try_send(Note::Heartbeat(heartbeat)).is_err() {
+            tracing::debug!("the watcher is busy; the next heartbeat says it all");
+        }
+    }
+}
+
+fn flow(topic: &mut Topic, now_ms: i64) -> TopicFlow {
+    TopicFlow {
+        topic_name: topic.name.to_string(),
+        state: topic.state,
+        status: topic.status.map(|status| status.as_str().to_owned()),
+        held_records: topic.held_records(),
+        held_bytes: topic.held_bytes(),
+        oldest_held_ms: topic.oldest_held_ms(now_ms),
+        in_flight: topic.in_flight,
+        delivered: topic.delivered,
+    }
+}
+
+fn beat(topic: &mut Topic, now_ms: i64) -> Option<HeldTopic> {
+    // Also what flies with a copy in the spool counts here: a purge must wait for it.
+    let in_flight = topic.in_flight.max(u64::from(topic.flying));
+    let held_records = topic.held_records();
+    (held_records > 0 || in_flight > 0).then(|| HeldTopic {
+        topic_name: topic.name.to_string(),
+        held_records,
+        held_bytes: topic.held_bytes(),
+        oldest_held_ms: topic.oldest_held_ms(now_ms),
+        in_flight,
+    })
+}

@@ -1,0 +1,158 @@
+//! What the publisher knows of one topic.
+
+use super::block::Run;
+use crate::spool::Held;
+use crate::spool::frame::FrameWriter;
+use sluice_model::lifecycle::State;
+use sluice_model::producer::FlowState;
+use sluice_model::topic::OnStop;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Records of one topic in librdkafka at one time: a stuck topic must leave room for the others.
+pub const FLYING_RECORDS_MAX: u32 = 100_000;
+/// Their bytes.
+pub const FLYING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A held log with the number that blocks know it by.
+#[derive(Debug)]
+pub struct Backlog {
+    /// Names it in this process.
+    pub number: u64,
+    /// The log.
+    pub held: Held,
+}
+
+/// New records on their way to the log: one frame for all that came in one turn.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    /// The frame.
+    pub writer: FrameWriter,
+    /// Its records, in order.
+    pub runs: Vec<Run>,
+}
+
+/// A topic.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it stands here.
+    pub state: FlowState,
+    /// Where it stands in governance, as last heard.
+    pub status: Option<State>,
+    /// Its identity, as last heard.
+    pub topic_id: Option<i64>,
+    /// What becomes of held records when it ends.
+    pub on_stop: OnStop,
+    /// Live records that wait for room in librdkafka, or drained ones.
+    pub waiting: VecDeque<Run>,
+    /// Live records in librdkafka that have no copy in the spool, in order.
+    pub flight: VecDeque<Run>,
+    /// All records in librdkafka.
+    pub flying: u32,
+    /// Their bytes.
+    pub flying_bytes: usize,
+    /// Live records without an answer: `flight` that is not acknowledged, and `waiting`.
+    pub in_flight: u64,
+    /// Records that Kafka acknowledged.
+    pub delivered: u64,
+    /// When Kafka last acknowledged one.
+    pub progress: Instant,
+    /// What is held.
+    pub backlog: Option<Backlog>,
+    /// Logs of the same name's earlier lives.
+    pub retired: Vec<Backlog>,
+    /// New records on their way to the log.
+    pub gathering: Option<Gathering>,
+    /// Whether Kafka's metadata showed every leader since it became active.
+    pub has_leaders: bool,
+    /// When the next try makes sense (metadata, stuck topics).
+    pub retry_at: Instant,
+    /// Failed tries in a row.
+    pub tries: u32,
+    /// Whether frames that were handed out must be handed out again once nothing flies any more.
+    pub rewind: bool,
+    /// Whether it is on the list of topics that need work.
+    pub listed: bool,
+    /// Whether an admin fence awaits its confirmation: nothing in flight.
+    pub fence_open: bool,
+}
+
+impl Topic {
+    /// A topic of which nothing is known.
+    pub fn new(name: Arc<str>, now: Instant) -> Self {
+        Self {
+            name,
+            state: FlowState::Unknown,
+            status: None,
+            topic_id: None,
+            on_stop: OnStop::Hold,
+            waiting: VecDeque::new(),
+            flight: VecDeque::new(),
+            flying: 0,
+            flying_bytes: 0,
+            in_flight: 0,
+            delivered: 0,
+            progress: now,
+            backlog: None,
+            retired: Vec::new(),
+            gathering: None,
+            has_leaders: false,
+            retry_at: now,
+            tries: 0,
+            rewind: false,
+            listed: false,
+            fence_open: false,
+        }
+    }
+
+    /// The word for answers to senders.
+    pub fn status_word(&self) -> &'static str {
+        self.status.map_or("unknown", State::as_str)
+    }
+
+    /// Whether librdkafka may be given more of it.
+    pub fn has_room(&self) -> bool {
+        self.flying < FLYING_RECORDS_MAX && self.flying_bytes < FLYING_BYTES_MAX
+    }
+
+    /// Records held, in all lives.
+    pub fn held_records(&self) -> u64 {
+        self.logs().map(|backlog| backlog.held.log.held_records).sum()
+    }
+
+    /// Bytes held, in all lives.
+    pub fn held_bytes(&self) -> u64 {
+        self.logs().map(|backlog| backlog.held.log.held_bytes).sum()
+    }
+
+    /// Bytes on disk, in all lives.
+    pub fn disk_bytes(&self) -> u64 {
+        self.logs().map(|backlog| backlog.held.log.disk_bytes()).sum()
+    }
+
+    fn logs(&self) -> impl Iterator<Item = &Backlog> {
+        self.backlog.iter().chain(&self.retired)
+    }
+
+    /// Age of the oldest held record.
+    pub fn oldest_held_ms(&mut self, now_ms: i64) -> u64 {
+        let logs = self.backlog.iter_mut().chain(&mut self.retired);
+        let oldest = logs.filter_map(|backlog| backlog.held.log.oldest_ms()).min();
+        oldest.map_or(0, |born| now_ms.saturating_sub(born).max(0) as u64)
+    }
+
+    /// Sets the next try, later each time.
+    pub fn back_off(&mut self, now: Instant, first: Duration, max: Duration) {
+        self.tries = self.tries.saturating_add(1);
+        self.retry_at = now + sluice_service::backoff::delay(self.tries, first, max);
+    }
+
+    /// Forgets failed tries.
+    pub fn fresh(&mut self, now: Instant) {
+        self.tries = 0;
+        self.retry_at = now;
+    }
+}
