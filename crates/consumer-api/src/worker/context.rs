@@ -28,10 +28,6 @@ pub struct Group {
     pub trouble: Option<String>,
     /// The last reason why a connection failed.
     pub last_connect: Option<String>,
-    /// Commits on their way.
-    pub commits: usize,
-    /// Whether the last commit failed.
-    pub commit_failed: bool,
 }
 
 /// The context of a managed consumer.
@@ -157,15 +153,14 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        let mut group = self.group();
-        group.commits = group.commits.saturating_sub(1);
-        group.commit_failed = match result {
-            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => false,
+        match result {
+            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => {}
+            // It is tried again with the next commit; what is not committed is read and skipped again.
             Err(error) => {
                 tracing::warn!(consumer.id = self.consumer_id, error = %error, "commit failed");
-                metrics::counter!("consumer_commit_failures_total").increment(1);
-                true
+                metrics::counter!("consumer_commit_failures_total", "reason" => "kafka")
+                    .increment(1);
             }
-        };
+        }
     }
 }

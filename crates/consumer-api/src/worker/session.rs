@@ -6,7 +6,7 @@ use super::{Backoff, Job, Link, Order, SLICE, after};
 use crate::batch::Entry;
 use crate::status::{Fault, Phase};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -21,12 +21,12 @@ const PREFETCH_KIB: u32 = 8 * 1024;
 const PREFETCH_RECORDS: u32 = 20_000;
 /// A member that is silent for this long (a killed process) gives its partitions away.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(8);
-/// Time between two looks at Kafka while it is in trouble, and between two tries of a commit.
+/// Time between two looks at Kafka while it is in trouble.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
-/// Time that the last commits get.
-const COMMIT_WAIT: Duration = Duration::from_secs(3);
+/// Time between two commits.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
 /// A drain is over when nothing came for this long, or after the longer time.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -45,8 +45,14 @@ fn config(job: &Job) -> std::io::Result<ClientConfig> {
     config
         .set("group.id", &job.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.auto.commit", "false")
+        // The runtime stores an offset once it is durable; librdkafka commits what is stored now and then,
+        // and when partitions are taken away or the client closes.
         .set("enable.auto.offset.store", "false")
+        .set("enable.auto.commit", "true")
+        .set(
+            "auto.commit.interval.ms",
+            COMMIT_INTERVAL.as_millis().to_string(),
+        )
         .set("auto.offset.reset", "earliest")
         .set(
             "session.timeout.ms",
@@ -94,7 +100,6 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
         looked: Instant::now(),
         empty_checked: 0,
         last_message: Instant::now(),
-        owed: BTreeSet::new(),
     };
     let outcome = session.run();
     drop(session);
@@ -139,8 +144,6 @@ struct Session<'a, 'j> {
     /// The assignment whose emptiness was explained.
     empty_checked: u64,
     last_message: Instant,
-    /// Partitions whose commit is not confirmed.
-    owed: BTreeSet<(String, i32)>,
 }
 
 impl Session<'_, '_> {
@@ -221,18 +224,12 @@ impl Session<'_, '_> {
         }
     }
 
-    /// Takes in what happened inside `poll`: a changed assignment, trouble, a commit that failed.
+    /// Takes in what happened inside `poll`: a changed assignment, trouble.
     fn after_events(&mut self) {
-        let (joined, revoked, epoch, empty, commit_failed) = {
+        let (joined, revoked, epoch, empty) = {
             let mut group = self.client.context().group();
-            let failed = group.commit_failed && group.commits == 0;
-            (
-                group.joined,
-                std::mem::take(&mut group.revoked),
-                group.epoch,
-                group.owned.is_empty(),
-                failed,
-            )
+            let revoked = std::mem::take(&mut group.revoked);
+            (group.joined, revoked, group.epoch, group.owned.is_empty())
         };
         if !revoked.is_empty() {
             self.forget(&revoked);
@@ -242,9 +239,6 @@ impl Session<'_, '_> {
             let unexplained = joined && empty && self.empty_checked != epoch;
             if joined && (trouble || unexplained) {
                 self.look(epoch);
-            }
-            if commit_failed {
-                self.commit();
             }
             self.looked = Instant::now();
         }
@@ -265,8 +259,6 @@ impl Session<'_, '_> {
         if self.batch.messages.is_empty() {
             self.batch.clear();
         }
-        self.owed
-            .retain(|(topic, partition)| !gone(topic, *partition));
         let mut report = self.link.report();
         report
             .positions
@@ -396,62 +388,53 @@ impl Session<'_, '_> {
             let entries: Vec<Entry<'_>> = self.batch.messages.iter().map(Entry::of).collect();
             self.pipeline.write(&entries, self.link)?;
             let bytes: usize = entries.iter().map(Entry::bytes).sum();
+            let mut touched = BTreeSet::new();
             let mut last = None;
             for entry in &entries {
-                // Most records follow one of their partition: no new string for each.
-                if last.replace((entry.topic, entry.partition))
-                    != Some((entry.topic, entry.partition))
-                {
-                    self.owed.insert((entry.topic.to_owned(), entry.partition));
+                // Most records follow one of their partition.
+                let place = (entry.topic, entry.partition);
+                if last.replace(place) != Some(place) {
+                    touched.insert(place);
                 }
             }
+            self.store(&touched);
             let mut report = self.link.report();
             report.read(entries.len() as u64, bytes as u64, now());
-            for pair in &self.owed {
-                if let Some(next) = self.pipeline.committable(&pair.0, pair.1) {
-                    report.positions.insert(pair.clone(), next);
-                    let end = report.ends.entry(pair.clone()).or_insert(next);
+            for (topic, partition) in touched {
+                if let Some(next) = self.pipeline.committable(topic, partition) {
+                    let key = (topic.to_owned(), partition);
+                    let end = report.ends.entry(key.clone()).or_insert(next);
                     *end = (*end).max(next);
+                    report.positions.insert(key, next);
                 }
             }
         }
         self.batch.clear();
         self.backoff.healthy();
-        let sink_fault = self
-            .link
-            .report()
+        let mut report = self.link.report();
+        if report
             .fault
             .as_ref()
-            .is_some_and(|f| f.stage != "kafka");
-        if sink_fault {
-            self.link.report().recovered(now());
+            .is_some_and(|fault| fault.stage != "kafka")
+        {
+            report.recovered(now());
         }
-        self.commit();
         Ok(())
     }
 
-    /// Commits what every processor holds of the partitions that are owed.
-    fn commit(&mut self) {
+    /// Lets librdkafka commit what every processor holds.
+    fn store(&self, touched: &BTreeSet<(&str, i32)>) {
         let mut list = TopicPartitionList::new();
-        {
-            let group = self.client.context().group();
-            self.owed.retain(|pair| group.owned.contains(pair));
-        }
-        for (topic, partition) in &self.owed {
+        for (topic, partition) in touched {
             if let Some(next) = self.pipeline.committable(topic, *partition) {
-                let _known_partition =
-                    list.add_partition_offset(topic, *partition, Offset::Offset(next));
+                let _legal = list.add_partition_offset(topic, *partition, Offset::Offset(next));
             }
         }
-        if list.count() == 0 {
-            return;
-        }
-        self.client.context().group().commits += 1;
-        if let Err(error) = self.client.commit(&list, CommitMode::Async) {
-            tracing::warn!(error = %error, "commit failed");
-            let mut group = self.client.context().group();
-            group.commits = group.commits.saturating_sub(1);
-            group.commit_failed = true;
+        if let Err(error) = self.client.store_offsets(&list) {
+            // A partition that was taken away meanwhile: its next owner reads the records again.
+            tracing::debug!(error = %error, "offsets not stored");
+            metrics::counter!("consumer_commit_failures_total", "reason" => "not_owned")
+                .increment(1);
         }
     }
 
@@ -464,7 +447,7 @@ impl Session<'_, '_> {
         failing || self.last_message.elapsed() >= DRAIN_IDLE || started.elapsed() >= DRAIN_MAX
     }
 
-    /// Writes what is in flight if that works at once, and waits a little for the last commit.
+    /// Writes what is in flight if that works at once. Closing the client commits it.
     fn finish(&mut self) {
         self.link.report().enter(Phase::Stopping, now());
         let failing = self.link.report().fault.is_some();
@@ -474,11 +457,6 @@ impl Session<'_, '_> {
                 error = fault.message,
                 "the last batch is not written; it is read again at the next start"
             );
-        }
-        let until = Instant::now() + COMMIT_WAIT;
-        while self.client.context().group().commits > 0 && Instant::now() < until {
-            // What still comes is not written, so it is not committed either.
-            let _read_again = self.client.poll(SLICE);
         }
     }
 }
