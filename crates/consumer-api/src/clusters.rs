@@ -141,7 +141,7 @@ impl std::ops::Deref for Inspector {
 }
 
 impl Cluster {
-    fn new(name: &str, settings: KafkaSettings, topics: Option<Regex>) -> Self {
+    pub(crate) fn new(name: &str, settings: KafkaSettings, topics: Option<Regex>) -> Self {
         Self {
             name: name.to_owned(),
             bootstrap: addresses(&settings.bootstrap),

@@ -255,28 +255,4 @@ fn wait(link: &Link, delay: Duration, backoff: &mut Backoff) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_grow_and_start_anew_when_a_user_says_so() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(600));
-        let seconds: Vec<_> = (0..4).map(|_| backoff.delay().as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8]);
-        backoff.healthy();
-        assert_eq!(
-            backoff.delay().as_secs(),
-            16,
-            "a short recovery does not reset"
-        );
-        backoff.reset();
-        assert_eq!(backoff.delay().as_secs(), 1);
-    }
-
-    #[test]
-    fn a_kick_or_an_order_ends_the_wait() {
-        let link = Link::new(Order::Stop);
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
-        wait(&link, Duration::from_secs(3600), &mut backoff);
-    }
-}
+mod tests;

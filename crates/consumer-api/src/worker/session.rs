@@ -76,6 +76,16 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
     link.report().enter(Phase::Starting, now());
     let config = config(job).map_err(|error| kafka_fault(error.to_string()))?;
     let pipeline = Pipeline::open(&mut job.processors, link)?;
+    {
+        let mut report = link.report();
+        if report
+            .fault
+            .as_ref()
+            .is_some_and(|fault| fault.stage != "kafka")
+        {
+            report.recovered(now());
+        }
+    }
     let context = Context::new(Arc::clone(link), &job.consumer_id);
     let client: Client = config
         .create_with_context(context)
@@ -300,13 +310,18 @@ impl Session<'_, '_> {
             report.enter(phase, now());
         }
         let kafka = report.fault.as_ref().filter(|fault| fault.stage == "kafka");
+        let (known, same) = (
+            kafka.is_some(),
+            kafka.map(|fault| &fault.message) == trouble.as_ref(),
+        );
         match trouble {
-            Some(message) if kafka.is_none_or(|known| known.message != message) => {
+            Some(_) if same => report.next_retry_at = Some(after(LOOK_INTERVAL)),
+            Some(message) => {
                 tracing::warn!(error = message, "Kafka does not serve a consumer");
                 report.fail(kafka_fault(message), now(), Some(after(LOOK_INTERVAL)));
             }
-            Some(_) => report.next_retry_at = Some(after(LOOK_INTERVAL)),
-            None if joined && report.fault.is_some() => report.recovered(now()),
+            // A sink's failure ends with a batch that is written, not here.
+            None if joined && known => report.recovered(now()),
             None => {}
         }
     }
