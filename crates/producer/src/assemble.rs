@@ -108,7 +108,7 @@ impl Assembler {
         }
         TopicName::parse(name).map_err(|faults| {
             let words: Vec<_> = faults.iter().map(ToString::to_string).collect();
-            Refusal::new(Code::Invalid, format!("topic: {}", words.join("; ")))
+            Refusal::new(Code::Invalid, words.join("; "))
         })?;
         let name: Arc<str> = name.into();
         let index = self.topics.len() as u32;

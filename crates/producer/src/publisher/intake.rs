@@ -69,6 +69,9 @@ impl Publisher {
         if let Some(route) = self.routes.get(name).cloned() {
             let id = self.topic(name);
             self.apply_route(id, &route);
+            // An active topic that was not met before is looked at right now, so that even its first
+            // record goes straight to Kafka.
+            self.work(id);
             return Ok(id);
         }
         if !self.hold_unknown() {
