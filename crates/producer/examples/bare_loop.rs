@@ -24,7 +24,9 @@ fn main() -> anyhow::Result<()> {
     let count: u64 = count.parse().context("COUNT is a number")?;
     let size: usize = size.parse().context("SIZE is a number")?;
     let producer = producer(bootstrap, settings)?;
-    let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(10))?;
+    let metadata = producer
+        .client()
+        .fetch_metadata(Some(topic), Duration::from_secs(10))?;
     let led = |topic: &rdkafka::metadata::MetadataTopic| {
         !topic.partitions().is_empty() && topic.partitions().iter().all(|p| p.leader() >= 0)
     };

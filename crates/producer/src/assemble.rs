@@ -32,7 +32,11 @@ pub struct Framer {
 impl Framer {
     /// A framer for lines of at most `line_max` bytes.
     pub fn new(line_max: usize) -> Self {
-        Self { line_max, buffer: BytesMut::new(), discarding: false }
+        Self {
+            line_max,
+            buffer: BytesMut::new(),
+            discarding: false,
+        }
     }
 
     /// The next block, after bytes were appended to the buffer.
@@ -46,15 +50,14 @@ impl Framer {
             self.discarding = false;
             return Some(Framed::TooLong);
         }
-        match memchr::memrchr(b'\n', &self.buffer) {
-            Some(end) => Some(Framed::Lines(self.buffer.split_to(end + 1).freeze())),
-            None => {
-                if self.buffer.len() > self.line_max {
-                    self.buffer.clear();
-                    self.discarding = true;
-                }
-                None
+        if let Some(end) = memchr::memrchr(b'\n', &self.buffer) {
+            Some(Framed::Lines(self.buffer.split_to(end + 1).freeze()))
+        } else {
+            if self.buffer.len() > self.line_max {
+                self.buffer.clear();
+                self.discarding = true;
             }
+            None
         }
     }
 
@@ -99,7 +102,10 @@ impl Assembler {
     pub fn topic(&mut self, name: &str) -> Result<u32, Refusal> {
         // Records mostly come in runs of one topic.
         if let Some(last) = self.recs.last()
-            && self.topics.get(last.topic as usize).is_some_and(|topic| &**topic == name)
+            && self
+                .topics
+                .get(last.topic as usize)
+                .is_some_and(|topic| &**topic == name)
         {
             return Ok(last.topic);
         }
@@ -119,7 +125,10 @@ impl Assembler {
 
     /// Where decoded bytes go.
     pub fn place(&mut self) -> Place<'_> {
-        Place { block: &self.block, side: &mut self.side }
+        Place {
+            block: &self.block,
+            side: &mut self.side,
+        }
     }
 
     /// Adds a record.
@@ -129,7 +138,10 @@ impl Assembler {
     pub fn push(&mut self, rec: Rec) -> Result<(), Refusal> {
         let size = rec.size();
         if size > self.record_max {
-            let detail = format!("a record has at most {} bytes, this one has {size}", self.record_max);
+            let detail = format!(
+                "a record has at most {} bytes, this one has {size}",
+                self.record_max
+            );
             return Err(Refusal::new(Code::TooLarge, detail));
         }
         self.recs.push(rec);
@@ -169,14 +181,35 @@ impl Assembler {
     /// The records, and the bytes of memory that they take.
     pub fn finish(self) -> (Records, usize) {
         let bytes = self.block.len() + self.side.len() + self.recs.len() * size_of::<Rec>();
-        let Self { block, side, topics, recs, .. } = self;
-        (Records { block, side: side.into(), topics, recs }, bytes)
+        let Self {
+            block,
+            side,
+            topics,
+            recs,
+            ..
+        } = self;
+        (
+            Records {
+                block,
+                side: side.into(),
+                topics,
+                recs,
+            },
+            bytes,
+        )
     }
 }
 
 /// A record that is a value only.
 pub fn plain(topic: u32, value: Option<Span>) -> Rec {
-    Rec { topic, partition: -1, timestamp: 0, key: None, value, headers: None }
+    Rec {
+        topic,
+        partition: -1,
+        timestamp: 0,
+        key: None,
+        value,
+        headers: None,
+    }
 }
 
 /// A block of lines as records.
@@ -217,7 +250,11 @@ pub fn lines(block: Bytes, topic: Option<&str>, record_max: usize) -> Lines {
         let rest = block.get(start..).unwrap_or_default();
         let feed = memchr::memchr(b'\n', rest).map_or(block.len(), |at| start + at);
         let bare = block.get(start..feed).unwrap_or_default();
-        let end = if bare.ends_with(b"\r") { feed - 1 } else { feed };
+        let end = if bare.ends_with(b"\r") {
+            feed - 1
+        } else {
+            feed
+        };
         let line = count;
         count += 1;
         let blank = bare.iter().all(u8::is_ascii_whitespace);
@@ -242,7 +279,13 @@ pub fn lines(block: Bytes, topic: Option<&str>, record_max: usize) -> Lines {
         line_of.get_or_insert_with(|| (0..assembler.len() as u32).collect());
     }
     let (records, bytes) = assembler.finish();
-    Lines { records, bytes, line_of, refused, count }
+    Lines {
+        records,
+        bytes,
+        line_of,
+        refused,
+        count,
+    }
 }
 
 #[cfg(test)]
@@ -262,22 +305,41 @@ mod tests {
             "{\"topic\":\"a\",\"value\":3}",
         );
         let lines = lines(Bytes::from_static(text.as_bytes()), None, 9);
-        let refused: Vec<_> = lines.refused.iter().map(|(line, r)| (*line, r.code)).collect();
-        assert_eq!(refused, [(2, Code::MalformedJson), (4, Code::Invalid), (5, Code::TooLarge)]);
+        let refused: Vec<_> = lines
+            .refused
+            .iter()
+            .map(|(line, r)| (*line, r.code))
+            .collect();
+        assert_eq!(
+            refused,
+            [
+                (2, Code::MalformedJson),
+                (4, Code::Invalid),
+                (5, Code::TooLarge)
+            ]
+        );
         assert_eq!(lines.count, 7);
         let got: Vec<_> = (0..3).map(|index| lines.line(index)).collect();
         assert_eq!(got, [0, 3, 6]);
         assert_eq!(lines.records.topics.len(), 2);
-        let values: Vec<_> =
-            lines.records.recs.iter().map(|rec| lines.records.part(rec.value).unwrap()).collect();
+        let values: Vec<_> = lines
+            .records
+            .recs
+            .iter()
+            .map(|rec| lines.records.part(rec.value).unwrap())
+            .collect();
         assert_eq!(values, [b"1", b"2", b"3"]);
     }
 
     #[test]
     fn lines_of_a_fixed_topic_are_values_as_they_are() {
         let lines = lines(Bytes::from_static(b"{not json\n 7 \n"), Some("t"), 100);
-        let values: Vec<_> =
-            lines.records.recs.iter().map(|rec| lines.records.part(rec.value).unwrap()).collect();
+        let values: Vec<_> = lines
+            .records
+            .recs
+            .iter()
+            .map(|rec| lines.records.part(rec.value).unwrap())
+            .collect();
         assert_eq!(values, [&b"{not json"[..], b" 7 "]);
         assert!(lines.line_of.is_none());
     }

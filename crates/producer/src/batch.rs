@@ -27,12 +27,18 @@ pub const BLOCK_BYTES_MAX: usize = (SIDE - 1) as usize;
 impl Span {
     /// A stretch of the block itself.
     pub fn block(start: usize, end: usize) -> Self {
-        Self { start: start as u32, len: end.saturating_sub(start) as u32 }
+        Self {
+            start: start as u32,
+            len: end.saturating_sub(start) as u32,
+        }
     }
 
     /// A stretch of the side block.
     pub fn side(start: usize, end: usize) -> Self {
-        Self { start: start as u32 | SIDE, len: end.saturating_sub(start) as u32 }
+        Self {
+            start: start as u32 | SIDE,
+            len: end.saturating_sub(start) as u32,
+        }
     }
 
     /// Its length in bytes.
@@ -66,7 +72,11 @@ pub struct Rec {
 impl Rec {
     /// Bytes of key, value and headers.
     pub fn size(&self) -> usize {
-        [self.key, self.value, self.headers].iter().flatten().map(|span| span.len()).sum()
+        [self.key, self.value, self.headers]
+            .iter()
+            .flatten()
+            .map(|span| span.len())
+            .sum()
     }
 }
 
@@ -143,7 +153,10 @@ pub struct Refusal {
 impl Refusal {
     /// From its parts.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self {
+            code,
+            detail: detail.into(),
+        }
     }
 }
 

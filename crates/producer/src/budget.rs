@@ -55,7 +55,10 @@ impl Budget {
             self.0.batches.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        Some(Charge { budget: self.clone(), bytes })
+        Some(Charge {
+            budget: self.clone(),
+            bytes,
+        })
     }
 
     /// Waits for room for one batch of `bytes`.
@@ -125,7 +128,9 @@ mod tests {
         assert_eq!(budget.used(), 100);
         drop((first, second));
         assert_eq!(budget.used(), 0);
-        let all: Vec<_> = (0..BATCHES_MAX).map(|_| budget.try_reserve(0).unwrap()).collect();
+        let all: Vec<_> = (0..BATCHES_MAX)
+            .map(|_| budget.try_reserve(0).unwrap())
+            .collect();
         assert!(budget.try_reserve(0).is_none());
         drop(all);
         assert!(budget.try_reserve(0).is_some());

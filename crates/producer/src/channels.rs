@@ -91,8 +91,21 @@ pub fn channels() -> (ListenerEnds, PublisherEnds, WatcherEnds) {
     let (replies, reply_box) = mailbox(BATCHES_MAX + ASKS_MAX);
     let (notes, note_box) = mailbox(NOTES_MAX);
     (
-        ListenerEnds { batches: batch_sender, asks: ask_sender, replies: reply_box },
-        PublisherEnds { batches, asks, news, replies, notes },
-        WatcherEnds { news: news_sender, notes: note_box },
+        ListenerEnds {
+            batches: batch_sender,
+            asks: ask_sender,
+            replies: reply_box,
+        },
+        PublisherEnds {
+            batches,
+            asks,
+            news,
+            replies,
+            notes,
+        },
+        WatcherEnds {
+            news: news_sender,
+            notes: note_box,
+        },
     )
 }

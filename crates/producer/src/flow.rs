@@ -23,15 +23,14 @@ pub const fn step(state: FlowState, event: FlowEvent) -> FlowState {
     match event {
         FlowEvent::Routed(State::Pending | State::Approved) => FlowState::Pending,
         FlowEvent::Routed(State::Inactive) => FlowState::Inactive,
-        FlowEvent::Routed(
-            State::Deleted | State::Rejected | State::Withdrawn | State::Expired,
-        ) => FlowState::Rejected,
+        FlowEvent::Routed(State::Deleted | State::Rejected | State::Withdrawn | State::Expired) => {
+            FlowState::Rejected
+        }
         FlowEvent::Routed(State::Active) => match state {
             FlowState::Live | FlowState::Draining | FlowState::Paused => state,
-            FlowState::Unknown
-            | FlowState::Pending
-            | FlowState::Inactive
-            | FlowState::Rejected => FlowState::Draining,
+            FlowState::Unknown | FlowState::Pending | FlowState::Inactive | FlowState::Rejected => {
+                FlowState::Draining
+            }
         },
         FlowEvent::HeadMetTail => match state {
             FlowState::Draining => FlowState::Live,
@@ -112,12 +111,19 @@ mod tests {
     #[test]
     fn only_an_explicit_status_stops_a_topic() {
         for state in [FlowState::Live, FlowState::Draining, FlowState::Paused] {
-            for event in [FlowEvent::HeadMetTail, FlowEvent::Stuck, FlowEvent::Returned] {
+            for event in [
+                FlowEvent::HeadMetTail,
+                FlowEvent::Stuck,
+                FlowEvent::Returned,
+            ] {
                 let next = step(state, event);
                 assert!(!matches!(next, FlowState::Inactive | FlowState::Rejected));
             }
             assert_eq!(step(state, FlowEvent::Routed(State::Active)), state);
-            assert_eq!(step(state, FlowEvent::Routed(State::Inactive)), FlowState::Inactive);
+            assert_eq!(
+                step(state, FlowEvent::Routed(State::Inactive)),
+                FlowState::Inactive
+            );
         }
     }
 

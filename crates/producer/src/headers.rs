@@ -37,8 +37,12 @@ mod tests {
 
     #[test]
     fn headers_survive_with_order_repeats_null_and_empty() {
-        let headers: [(&str, Option<&[u8]>); 4] =
-            [("a", Some(b"1")), ("a", None), ("ä", Some(b"")), ("", Some(&[0xff]))];
+        let headers: [(&str, Option<&[u8]>); 4] = [
+            ("a", Some(b"1")),
+            ("a", None),
+            ("ä", Some(b"")),
+            ("", Some(&[0xff])),
+        ];
         let mut bytes = Vec::new();
         for (name, value) in headers {
             push(&mut bytes, name, value);

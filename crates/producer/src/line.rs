@@ -100,11 +100,17 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// The span of a part of the block.
     fn span(&self, part: &[u8]) -> Span {
-        let start = part.as_ptr().addr().saturating_sub(self.block.as_ptr().addr());
+        let start = part
+            .as_ptr()
+            .addr()
+            .saturating_sub(self.block.as_ptr().addr());
         Span::block(start, start + part.len())
     }
 
     /// A JSON value as a record part: a string is its text, null is none, anything else is what was sent.
+    ///
+    /// # Errors
+    /// When an escape in a string is no good.
     pub fn json_part(&mut self, raw: &RawValue) -> Result<Option<Span>, Refusal> {
         let text = raw.get();
         match text.as_bytes() {
@@ -113,7 +119,8 @@ impl Place<'_> {
                 Ok(Some(self.span(inner)))
             }
             [b'"', ..] => {
-                let decoded: String = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+                let decoded: String =
+                    serde_json::from_str(text).map_err(|error| malformed(&error))?;
                 Ok(Some(self.decoded(decoded.as_bytes())))
             }
             other => Ok(Some(self.span(other))),
@@ -148,10 +155,19 @@ pub fn record<'a>(line: &'a [u8], place: &mut Place<'_>) -> Result<(Cow<'a, str>
     let parsed: Line<'a> = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
     let topic = topic(parsed.topic)?;
     if parsed.repeated {
-        return Err(Refusal::new(Code::Invalid, "a member stands twice in the line"));
+        return Err(Refusal::new(
+            Code::Invalid,
+            "a member stands twice in the line",
+        ));
     }
-    let mut rec =
-        Rec { topic: 0, partition: -1, timestamp: 0, key: None, value: None, headers: None };
+    let mut rec = Rec {
+        topic: 0,
+        partition: -1,
+        timestamp: 0,
+        key: None,
+        value: None,
+        headers: None,
+    };
     let Some(value) = parsed.value else {
         // The line is the sender's own document: its members are data, except a key that is text.
         rec.value = Some(place.span(line));
@@ -185,9 +201,9 @@ fn topic(raw: Option<&RawValue>) -> Result<Cow<'_, str>, Refusal> {
     let missing = || Refusal::new(Code::Invalid, "the line has no topic");
     let text = raw.ok_or_else(missing)?.get();
     match text.as_bytes() {
-        [b'"', .., b'"'] if memchr::memchr(b'\\', text.as_bytes()).is_none() => {
-            Ok(Cow::Borrowed(text.get(1..text.len() - 1).unwrap_or_default()))
-        }
+        [b'"', .., b'"'] if memchr::memchr(b'\\', text.as_bytes()).is_none() => Ok(Cow::Borrowed(
+            text.get(1..text.len() - 1).unwrap_or_default(),
+        )),
         [b'"', ..] => {
             let decoded = serde_json::from_str(text).map_err(|error| malformed(&error))?;
             Ok(Cow::Owned(decoded))
@@ -278,16 +294,29 @@ mod tests {
     fn read(line: &str) -> Result<Parts, Code> {
         let block = bytes::Bytes::copy_from_slice(line.as_bytes());
         let mut side = Vec::new();
-        let (topic, rec) =
-            record(&block, &mut Place { block: &block, side: &mut side }).map_err(|r| r.code)?;
+        let (topic, rec) = record(
+            &block,
+            &mut Place {
+                block: &block,
+                side: &mut side,
+            },
+        )
+        .map_err(|r| r.code)?;
         let topic = topic.into_owned();
-        let records = Records { block: block.clone(), side: side.into(), ..Records::default() };
+        let records = Records {
+            block: block.clone(),
+            side: side.into(),
+            ..Records::default()
+        };
         let part = |span| records.part(span).map(<[u8]>::to_vec);
         Ok((topic, part(rec.key), part(rec.value), rec.timestamp))
     }
 
     fn value(line: &str) -> Option<String> {
-        read(line).unwrap().2.map(|bytes| String::from_utf8(bytes).unwrap())
+        read(line)
+            .unwrap()
+            .2
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
@@ -298,7 +327,10 @@ mod tests {
             ("null", None),
             (r#"{ "b" : 1.0 ,"a":[ ]}"#, Some(r#"{ "b" : 1.0 ,"a":[ ]}"#)),
             ("1e400", Some("1e400")),
-            ("123456789012345678901234567890", Some("123456789012345678901234567890")),
+            (
+                "123456789012345678901234567890",
+                Some("123456789012345678901234567890"),
+            ),
             ("true", Some("true")),
             (r#""""#, Some("")),
         ] {
@@ -319,21 +351,44 @@ mod tests {
     fn key_and_timestamp_are_read() {
         let (topic, key, _, timestamp) =
             read(r#"{"topic":"\u0074","key":"k\t1","value":1,"timestamp":1700000000120}"#).unwrap();
-        assert_eq!((topic.as_str(), key.as_deref(), timestamp), ("t", Some(&b"k\t1"[..]), 1_700_000_000_120));
+        assert_eq!(
+            (topic.as_str(), key.as_deref(), timestamp),
+            ("t", Some(&b"k\t1"[..]), 1_700_000_000_120)
+        );
         let text = r#"{"topic":"t","value":1,"timestamp":"2023-11-14T22:13:20.120Z"}"#;
         assert_eq!(read(text).unwrap().3, 1_700_000_000_120);
-        assert_eq!(read(r#"{"topic":"t","value":1,"key":7}"#).unwrap().1.unwrap(), b"7");
+        assert_eq!(
+            read(r#"{"topic":"t","value":1,"key":7}"#)
+                .unwrap()
+                .1
+                .unwrap(),
+            b"7"
+        );
     }
 
     #[test]
     fn headers_keep_their_order() {
         let block = br#"{"topic":"t","value":1,"headers":{"b":"1","a":null,"c":["x","y"]}}"#;
         let mut side = Vec::new();
-        let (_, rec) = record(block, &mut Place { block, side: &mut side }).unwrap();
-        let records = Records { side: side.into(), ..Records::default() };
+        let (_, rec) = record(
+            block,
+            &mut Place {
+                block,
+                side: &mut side,
+            },
+        )
+        .unwrap();
+        let records = Records {
+            side: side.into(),
+            ..Records::default()
+        };
         let read: Vec<_> = headers::read(records.part(rec.headers).unwrap()).collect();
-        let want: [(&str, Option<&[u8]>); 4] =
-            [("b", Some(b"1")), ("a", None), ("c", Some(b"x")), ("c", Some(b"y"))];
+        let want: [(&str, Option<&[u8]>); 4] = [
+            ("b", Some(b"1")),
+            ("a", None),
+            ("c", Some(b"x")),
+            ("c", Some(b"y")),
+        ];
         assert_eq!(read, want);
     }
 
@@ -350,15 +405,30 @@ mod tests {
             (r#"{"topic":7,"value":1}"#, Code::WrongType),
             (r#"{"topic":"t","value":1,"vlaue":2}"#, Code::Invalid),
             (r#"{"topic":"t","topic":"u","value":1}"#, Code::Invalid),
-            (r#"{"topic":"t","value":1,"timestamp":"noon"}"#, Code::WrongType),
+            (
+                r#"{"topic":"t","value":1,"timestamp":"noon"}"#,
+                Code::WrongType,
+            ),
             (r#"{"topic":"t","value":1,"timestamp":-5}"#, Code::WrongType),
             (r#"{"topic":"t","value":1,"headers":[1]}"#, Code::WrongType),
-            (r#"{"topic":"t","value":1,"headers":{"a":1}}"#, Code::WrongType),
+            (
+                r#"{"topic":"t","value":1,"headers":{"a":1}}"#,
+                Code::WrongType,
+            ),
         ] {
             assert_eq!(read(line).unwrap_err(), code, "{line}");
         }
         let bytes = b"{\"topic\":\"t\",\"value\":\"\xff\"}";
         let mut side = Vec::new();
-        assert!(record(bytes, &mut Place { block: bytes, side: &mut side }).is_err());
+        assert!(
+            record(
+                bytes,
+                &mut Place {
+                    block: bytes,
+                    side: &mut side
+                }
+            )
+            .is_err()
+        );
     }
 }

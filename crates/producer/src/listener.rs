@@ -52,7 +52,10 @@ pub fn run(
         .context("start the listener's runtime")?;
     let stop_max = Duration::from_secs(settings.shutdown_s).saturating_sub(STOP_RESERVE);
     let tasks = LocalSet::new();
-    tasks.block_on(&runtime, serve(settings, bound, ends, budget, (health, shutdown), stop_max))
+    tasks.block_on(
+        &runtime,
+        serve(settings, bound, ends, budget, (health, shutdown), stop_max),
+    )
 }
 
 async fn serve(
@@ -75,8 +78,7 @@ async fn serve(
         &settings.http,
         settings.metrics_public,
     ));
-    let dispatcher =
-        tokio::task::spawn_local(inlet::dispatch(Rc::clone(&inlet), ends.replies));
+    let dispatcher = tokio::task::spawn_local(inlet::dispatch(Rc::clone(&inlet), ends.replies));
     accept::spawn(bound, &inlet, &http)?;
     own::spawn(settings, &inlet);
     drop(http);

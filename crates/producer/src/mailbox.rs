@@ -23,7 +23,13 @@ pub struct Mailbox<T> {
 pub fn mailbox<T>(capacity: usize) -> (MailSender<T>, Mailbox<T>) {
     let (sender, receiver) = bounded(capacity);
     let bell = Arc::new(Notify::new());
-    (MailSender { sender: Some(sender), bell: Arc::clone(&bell) }, Mailbox { receiver, bell })
+    (
+        MailSender {
+            sender: Some(sender),
+            bell: Arc::clone(&bell),
+        },
+        Mailbox { receiver, bell },
+    )
 }
 
 impl<T> MailSender<T> {
@@ -32,7 +38,9 @@ impl<T> MailSender<T> {
     /// # Errors
     /// With the letter.
     pub fn try_send(&self, letter: T) -> Result<(), T> {
-        let Some(sender) = &self.sender else { return Err(letter) };
+        let Some(sender) = &self.sender else {
+            return Err(letter);
+        };
         match sender.try_send(letter) {
             Ok(()) => {
                 self.bell.notify_one();

@@ -5,6 +5,7 @@
 //! admin API, and for Kafka only in bounded looks at metadata.
 
 pub mod block;
+mod doubt;
 mod drain;
 mod intake;
 pub mod kafka;
@@ -96,6 +97,8 @@ pub struct Publisher {
     held_bytes: Option<u64>,
     reports: Vec<Report>,
     outbox: VecDeque<Reply>,
+    /// Records of names that the next table may know, oldest first.
+    doubts: Vec<doubt::Doubt>,
     next_backlog: u64,
     /// Why the spool takes nothing, if so.
     storage_problem: Option<String>,
@@ -159,6 +162,7 @@ impl Publisher {
             held_bytes: None,
             reports: Vec::new(),
             outbox: VecDeque::new(),
+            doubts: Vec::new(),
             next_backlog: 0,
             storage_problem: None,
             kafka_down: true,
@@ -182,13 +186,20 @@ impl Publisher {
     fn adopt_found(&mut self, found: Found) {
         self.totals.quarantined_blocks = found.quarantined;
         if found.torn_bytes > 0 {
-            tracing::info!(bytes = found.torn_bytes, "an unfinished write was cut off the spool");
+            tracing::info!(
+                bytes = found.torn_bytes,
+                "an unfinished write was cut off the spool"
+            );
         }
         for held in found.held {
             let records = held.log.held_records;
             self.totals.accepted += records;
             self.totals.recovered += records;
-            tracing::info!(topic.name = held.meta.topic_name, records, "held records were found");
+            tracing::info!(
+                topic.name = held.meta.topic_name,
+                records,
+                "held records were found"
+            );
             let id = self.topic(&held.meta.topic_name.clone());
             let backlog = self.numbered(held);
             if let Some(topic) = self.topics.get_mut(id) {
@@ -201,7 +212,10 @@ impl Publisher {
 
     fn numbered(&mut self, held: crate::spool::Held) -> Backlog {
         self.next_backlog += 1;
-        Backlog { number: self.next_backlog, held }
+        Backlog {
+            number: self.next_backlog,
+            held,
+        }
     }
 
     /// The topic of a name; made when it is new.
@@ -210,7 +224,8 @@ impl Publisher {
             return *id;
         }
         let name: Arc<str> = name.into();
-        self.topics.push(Topic::new(Arc::clone(&name), Instant::now()));
+        self.topics
+            .push(Topic::new(Arc::clone(&name), Instant::now()));
         self.by_name.insert(name, self.topics.len() - 1);
         self.topics.len() - 1
     }
@@ -232,7 +247,11 @@ impl Publisher {
     fn wait(&mut self) {
         let timeout = self.timeout();
         let closed: Receiver<_> = never();
-        let batches = if self.inputs_open { &self.ends.batches } else { &closed };
+        let batches = if self.inputs_open {
+            &self.ends.batches
+        } else {
+            &closed
+        };
         select! {
             recv(batches) -> batch => match batch {
                 Ok(batch) => self.take(batch),
@@ -250,7 +269,9 @@ impl Publisher {
             default(timeout) => {}
         }
         for _ in 1..TURN_BATCHES {
-            let Ok(batch) = self.ends.batches.try_recv() else { break };
+            let Ok(batch) = self.ends.batches.try_recv() else {
+                break;
+            };
             self.take(batch);
         }
     }
@@ -259,6 +280,7 @@ impl Publisher {
         self.heard = Instant::now();
         if let News::Table(routes) = news {
             self.apply_routes(routes);
+            self.settle_doubts(self.heard);
             self.heartbeat_due = true;
         }
     }
@@ -268,6 +290,9 @@ impl Publisher {
         let mut next = now + TICK;
         let mut consider = |at: Instant| next = next.min(at);
         consider(self.heartbeat_at);
+        if let Some(at) = self.doubt_ends() {
+            consider(at);
+        }
         if self.kafka_down {
             consider(self.probe_at);
         }
@@ -290,6 +315,13 @@ impl Publisher {
 
     fn turn(&mut self) {
         self.take_reports();
+        let now = Instant::now();
+        if self
+            .doubt_ends()
+            .is_some_and(|at| now >= at || !self.inputs_open)
+        {
+            self.settle_doubts(now);
+        }
         self.write_gathered();
         self.work_on_topics();
         let now = Instant::now();
@@ -403,19 +435,21 @@ impl Publisher {
         if self.stop_at.is_none() && (self.shutdown.requested() || !self.inputs_open) {
             self.stop_at = Some(now + self.limits.shutdown.saturating_sub(STOP_RESERVE));
         }
-        let Some(stop_at) = self.stop_at else { return false };
+        let Some(stop_at) = self.stop_at else {
+            return false;
+        };
         if now >= stop_at {
             self.spill_everything();
         }
         if self.inputs_open || self.blocks.unanswered() > 0 {
-            return self.stop_overdue(now, stop_at);
+            return Self::stop_overdue(now, stop_at);
         }
         let flying: u32 = self.topics.iter().map(|topic| topic.flying).sum();
         flying == 0 || now >= stop_at || now.duration_since(self.last_delivery) > STOP_PATIENCE
     }
 
     /// A last bound, for inputs that do not close or a spool that takes nothing.
-    fn stop_overdue(&self, now: Instant, stop_at: Instant) -> bool {
+    fn stop_overdue(now: Instant, stop_at: Instant) -> bool {
         now >= stop_at + STOP_RESERVE / 2
     }
 

@@ -165,8 +165,14 @@ pub struct GeneratorSettings {
 }
 
 /// The kinds of sample records.
-pub const SAMPLE_KINDS: [&str; 6] =
-    ["sensor", "user_activity", "logs", "payments", "weather", "generic"];
+pub const SAMPLE_KINDS: [&str; 6] = [
+    "sensor",
+    "user_activity",
+    "logs",
+    "payments",
+    "weather",
+    "generic",
+];
 /// The highest rate of samples per kind.
 pub const SAMPLE_RATE_MAX: u32 = 10_000;
 
@@ -195,8 +201,14 @@ impl ProducerSettings {
         rule(self.shutdown_s == 0, "shutdown_s is at least 1");
         rule(self.spill_after.is_zero(), "spill_after is more than 0");
         rule(self.watch.wait.as_secs() == 0, "watch.wait is at least 1s");
-        rule(self.watch.heartbeat.as_millis() < 100, "watch.heartbeat is at least 100ms");
-        rule(self.limits.record_max_bytes == 0, "limits.record_max_bytes is at least 1");
+        rule(
+            self.watch.heartbeat.as_millis() < 100,
+            "watch.heartbeat is at least 100ms",
+        );
+        rule(
+            self.limits.record_max_bytes == 0,
+            "limits.record_max_bytes is at least 1",
+        );
         rule(
             self.memory.max_bytes < self.limits.record_max_bytes.saturating_mul(4),
             "memory.max_bytes is at least 4 times limits.record_max_bytes",
@@ -229,7 +241,9 @@ impl ProducerSettings {
             ("inputs.host.topic", &inputs.host.topic),
         ] {
             let fault = sluice_model::name::TopicName::parse(topic).err();
-            if let Some(fault) = fault.filter(|_| !topic.is_empty()).and_then(|f| f.first().cloned())
+            if let Some(fault) = fault
+                .filter(|_| !topic.is_empty())
+                .and_then(|f| f.first().cloned())
             {
                 faults.push(format!("{key} = {topic:?}: {fault}"));
             }
@@ -246,7 +260,9 @@ impl ProducerSettings {
         for kind in &inputs.generator.kinds {
             if !SAMPLE_KINDS.contains(&kind.as_str()) {
                 let known = SAMPLE_KINDS.join(", ");
-                faults.push(format!("inputs.generator.kinds: {kind:?} is none of {known}"));
+                faults.push(format!(
+                    "inputs.generator.kinds: {kind:?} is none of {known}"
+                ));
             }
         }
         faults
@@ -260,7 +276,10 @@ mod tests {
 
     fn with(set: &[&str]) -> Result<ProducerSettings, String> {
         let set = set.iter().map(ToString::to_string).collect();
-        let flags = Flags { set, ..Flags::default() };
+        let flags = Flags {
+            set,
+            ..Flags::default()
+        };
         load(&crate::IDENTITY, &flags).map_err(|error| error.to_string())
     }
 

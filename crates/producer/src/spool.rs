@@ -73,7 +73,11 @@ impl Spool {
         lock.try_lock().map_err(|_| {
             io::Error::other(format!("another process has the spool {}", dir.display()))
         })?;
-        let mut spool = Self { dir: dir.to_path_buf(), _lock: lock, next_log: 1 };
+        let mut spool = Self {
+            dir: dir.to_path_buf(),
+            _lock: lock,
+            next_log: 1,
+        };
         let found = spool.recover()?;
         Ok((spool, found))
     }
@@ -94,7 +98,10 @@ impl Spool {
         write_meta(&dir, &meta)?;
         files::sync_dir(&topics)?;
         self.next_log += 1;
-        Ok(Held { meta, log: Log::new(dir, cursor::Cursor::default(), 1) })
+        Ok(Held {
+            meta,
+            log: Log::new(dir, cursor::Cursor::default(), 1),
+        })
     }
 
     fn recover(&mut self) -> io::Result<Found> {
@@ -140,7 +147,10 @@ impl Held {
     /// # Errors
     /// When the disk does not take it.
     pub fn set_topic_id(&mut self, topic_id: i64) -> io::Result<()> {
-        let meta = Meta { topic_id: Some(topic_id), ..self.meta.clone() };
+        let meta = Meta {
+            topic_id: Some(topic_id),
+            ..self.meta.clone()
+        };
         write_meta(self.log.dir(), &meta)?;
         self.meta = meta;
         Ok(())

@@ -41,8 +41,14 @@ pub fn run(settings: ProducerSettings) -> anyhow::Result<()> {
     };
     let settings = Arc::new(settings);
     let state = (health, shutdown.clone());
-    let publisher =
-        Publisher::new(&settings, instance, publisher_ends, (spool, found), routes, state.clone())?;
+    let publisher = Publisher::new(
+        &settings,
+        instance,
+        publisher_ends,
+        (spool, found),
+        routes,
+        state.clone(),
+    )?;
 
     let publisher = spawn("publisher", &shutdown, move || publisher.run())?;
     let watcher = {
@@ -57,7 +63,11 @@ pub fn run(settings: ProducerSettings) -> anyhow::Result<()> {
             listener::run(&settings, inputs, listener_ends, budget, state)
         })?
     };
-    join([listener, publisher, watcher], &shutdown, Duration::from_secs(settings.shutdown_s))
+    join(
+        [listener, publisher, watcher],
+        &shutdown,
+        Duration::from_secs(settings.shutdown_s),
+    )
 }
 
 type Thread = (&'static str, JoinHandle<anyhow::Result<()>>);
@@ -94,12 +104,17 @@ fn join(threads: [Thread; 3], shutdown: &Shutdown, stop_max: Duration) -> anyhow
         thread::sleep(LOOK_EVERY);
         if shutdown.requested() {
             let since = asked.get_or_insert_with(Instant::now);
-            anyhow::ensure!(since.elapsed() <= stop_max, "the stop took more than {stop_max:?}");
+            anyhow::ensure!(
+                since.elapsed() <= stop_max,
+                "the stop took more than {stop_max:?}"
+            );
         }
     }
     let mut outcome = Ok(());
     for (name, handle) in threads {
-        let ended = handle.join().unwrap_or_else(|_| Err(anyhow!("thread {name} panicked")));
+        let ended = handle
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("thread {name} panicked")));
         outcome = outcome.and(ended);
     }
     outcome

@@ -79,7 +79,12 @@ pub fn run(
         .context("start the watcher's runtime")?;
     let client = Client::new(&settings.admin_api.url).context("admin_api.url")?;
     let token_file = settings.admin_api.token_file.clone();
-    let watch = Rc::new(Watch { client, token_file, health, shutdown });
+    let watch = Rc::new(Watch {
+        client,
+        token_file,
+        health,
+        shutdown,
+    });
     let WatcherEnds { news, notes } = ends;
     let (beats, latest) = watch::channel(None);
     let requests = Requests::new(settings.auto_request_names_max);
@@ -175,7 +180,9 @@ async fn send_beats(watch: &Watch, mut latest: watch::Receiver<Option<Heartbeat>
         if changed.is_err() {
             break;
         }
-        let Some(beat) = latest.borrow_and_update().clone() else { continue };
+        let Some(beat) = latest.borrow_and_update().clone() else {
+            continue;
+        };
         if let Err(error) = watch.send(call::heartbeat(&beat)).await {
             metrics::counter!("producer_heartbeat_errors_total").increment(1);
             tracing::debug!(%error, "a heartbeat was not heard");

@@ -39,12 +39,21 @@ impl Bound {
     /// When an address is taken or a file cannot be read.
     pub fn bind(settings: &ProducerSettings) -> anyhow::Result<Self> {
         let http = tcp("http", settings.http.listen)?;
-        let tls = settings.http.tls().then(|| {
-            tls::server_config(&settings.http.tls_cert_file, &settings.http.tls_key_file)
-        });
+        let tls = settings
+            .http
+            .tls()
+            .then(|| tls::server_config(&settings.http.tls_cert_file, &settings.http.tls_key_file));
         let inputs = &settings.inputs;
-        let tcp = inputs.tcp.enabled.then(|| tcp("tcp", inputs.tcp.listen)).transpose()?;
-        let unix = inputs.unix.enabled.then(|| unix(&inputs.unix.path)).transpose()?;
+        let tcp = inputs
+            .tcp
+            .enabled
+            .then(|| tcp("tcp", inputs.tcp.listen))
+            .transpose()?;
+        let unix = inputs
+            .unix
+            .enabled
+            .then(|| unix(&inputs.unix.path))
+            .transpose()?;
         Ok(Self {
             http,
             tls: tls.transpose()?.map(Arc::new),
@@ -55,7 +64,7 @@ impl Bound {
 }
 
 /// A topic from the settings, where empty means none.
-pub fn fixed(topic: &str) -> Option<Arc<str>> {
+pub(super) fn fixed(topic: &str) -> Option<Arc<str>> {
     (!topic.is_empty()).then(|| topic.into())
 }
 
@@ -89,16 +98,35 @@ fn unix(path: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
 ///
 /// # Errors
 /// When a socket cannot be given to the runtime.
-pub fn spawn(bound: Bound, inlet: &Rc<Inlet>, http: &Rc<Http>) -> anyhow::Result<()> {
+pub(super) fn spawn(bound: Bound, inlet: &Rc<Inlet>, http: &Rc<Http>) -> anyhow::Result<()> {
     let tls = bound.tls.map(TlsAcceptor::from);
-    spawn_local(accept_http(TcpListener::from_std(bound.http)?, tls, Rc::clone(http), Rc::clone(inlet)));
+    spawn_local(accept_http(
+        TcpListener::from_std(bound.http)?,
+        tls,
+        Rc::clone(http),
+        Rc::clone(inlet),
+    ));
     if let Some((listener, topic)) = bound.tcp {
-        let kind = Kind { input: "tcp", topic };
-        spawn_local(accept_tcp(TcpListener::from_std(listener)?, kind, Rc::clone(inlet)));
+        let kind = Kind {
+            input: "tcp",
+            topic,
+        };
+        spawn_local(accept_tcp(
+            TcpListener::from_std(listener)?,
+            kind,
+            Rc::clone(inlet),
+        ));
     }
     if let Some((listener, topic)) = bound.unix {
-        let kind = Kind { input: "unix", topic };
-        spawn_local(accept_unix(UnixListener::from_std(listener)?, kind, Rc::clone(inlet)));
+        let kind = Kind {
+            input: "unix",
+            topic,
+        };
+        spawn_local(accept_unix(
+            UnixListener::from_std(listener)?,
+            kind,
+            Rc::clone(inlet),
+        ));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use sluice_model::producer::ProducerStatus;
 const TOPIC_SERIES_MAX: usize = 1000;
 
 /// Puts a status into the metrics.
-pub fn export(status: &ProducerStatus, budget: &Budget) {
+pub(super) fn export(status: &ProducerStatus, budget: &Budget) {
     let counters = [
         ("producer_accepted_records_total", status.accepted),
         ("producer_recovered_records_total", status.recovered),
@@ -19,19 +19,25 @@ pub fn export(status: &ProducerStatus, budget: &Budget) {
     for (name, value) in counters {
         metrics::counter!(name).absolute(value);
     }
-    let outgoing = status.delivered
-        + status.held
-        + status.in_flight
-        + status.dead_lettered
-        + status.discarded;
+    let outgoing =
+        status.delivered + status.held + status.in_flight + status.dead_lettered + status.discarded;
     let gauges = [
         ("producer_held_records", status.held as f64),
         ("producer_in_flight_records", status.in_flight as f64),
-        ("producer_unaccounted_records", status.accepted as f64 - outgoing as f64),
+        (
+            "producer_unaccounted_records",
+            status.accepted as f64 - outgoing as f64,
+        ),
         ("producer_spool_held_bytes", status.spool.held_bytes as f64),
         ("producer_spool_disk_bytes", status.spool.disk_bytes as f64),
-        ("producer_spool_quarantined_blocks", status.spool.quarantined_blocks as f64),
-        ("producer_routes_age_seconds", status.routes_age_ms as f64 / 1000.0),
+        (
+            "producer_spool_quarantined_blocks",
+            status.spool.quarantined_blocks as f64,
+        ),
+        (
+            "producer_routes_age_seconds",
+            status.routes_age_ms as f64 / 1000.0,
+        ),
         ("producer_memory_used_bytes", budget.used() as f64),
     ];
     for (name, value) in gauges {

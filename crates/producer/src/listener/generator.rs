@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 /// Sends records of one kind at a rate, until the wish to stop.
-pub async fn run(inlet: Rc<Inlet>, kind: String, rate: u32) {
+pub(super) async fn run(inlet: Rc<Inlet>, kind: String, rate: u32) {
     let topic = format!("sample_{kind}");
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

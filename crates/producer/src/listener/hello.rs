@@ -7,7 +7,7 @@ const HELLO_BYTES_MAX: usize = 4096;
 
 /// What a greeting says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hello {
+pub(super) enum Hello {
     /// Send `{"acked": N}` and `{"refused": ...}` lines.
     Cumulative,
     /// Send nothing before the end.
@@ -30,7 +30,7 @@ struct Terms {
 }
 
 /// Reads a first line: `None` when it is no greeting but data already.
-pub fn read(line: &[u8]) -> Option<Result<Hello, String>> {
+pub(super) fn read(line: &[u8]) -> Option<Result<Hello, String>> {
     #[derive(Deserialize)]
     struct Probe<'a> {
         #[serde(borrow)]
@@ -62,12 +62,22 @@ mod tests {
 
     #[test]
     fn a_greeting_is_told_from_data() {
-        assert_eq!(read(br#"{"hello": {"acks": "cumulative"}}"#), Some(Ok(Hello::Cumulative)));
-        assert_eq!(read(br#"{"hello":{"acks":"cumulative","token":"x"}}"#), Some(Ok(Hello::Cumulative)));
+        assert_eq!(
+            read(br#"{"hello": {"acks": "cumulative"}}"#),
+            Some(Ok(Hello::Cumulative))
+        );
+        assert_eq!(
+            read(br#"{"hello":{"acks":"cumulative","token":"x"}}"#),
+            Some(Ok(Hello::Cumulative))
+        );
         assert_eq!(read(br#"{"hello": {}}"#), Some(Ok(Hello::Quiet)));
         assert_eq!(read(br#"{"topic":"t","hello":1}"#), None);
         assert_eq!(read(b"plain"), None);
         assert!(read(br#"{"hello": {"acks": "each"}}"#).unwrap().is_err());
-        assert!(read(br#"{"hello": {"akcs": "cumulative"}}"#).unwrap().is_err());
+        assert!(
+            read(br#"{"hello": {"akcs": "cumulative"}}"#)
+                .unwrap()
+                .is_err()
+        );
     }
 }

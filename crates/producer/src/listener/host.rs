@@ -9,7 +9,7 @@ use sysinfo::{Disks, Networks, System};
 use tokio::time::MissedTickBehavior;
 
 /// Sends a record each interval, until the wish to stop.
-pub async fn run(inlet: Rc<Inlet>, settings: HostSettings) {
+pub(super) async fn run(inlet: Rc<Inlet>, settings: HostSettings) {
     let mut probe = match Probe::new() {
         Ok(probe) => probe,
         Err(error) => {
@@ -52,7 +52,12 @@ impl Probe {
         self.disks.refresh(true);
         self.networks.refresh(true);
         let load = System::load_average().ok();
-        let cores: Vec<_> = self.system.cpus().iter().map(|cpu| round(cpu.usage())).collect();
+        let cores: Vec<_> = self
+            .system
+            .cpus()
+            .iter()
+            .map(|cpu| round(cpu.usage()))
+            .collect();
         json!({
             "host": self.host,
             "timestamp": sluice_service::now(),
@@ -98,6 +103,11 @@ mod tests {
     fn the_figures_are_of_a_real_machine() {
         let figures = Probe::new().unwrap().figures();
         assert!(figures["memory"]["total_bytes"].as_u64().unwrap() > 1_000_000);
-        assert!(!figures["cpu"]["cores_percent"].as_array().unwrap().is_empty());
+        assert!(
+            !figures["cpu"]["cores_percent"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -31,7 +31,7 @@ const HEAD_MAX: Duration = Duration::from_secs(60);
 
 /// What every request needs.
 #[derive(Debug)]
-pub struct Http {
+pub(super) struct Http {
     inlet: Rc<Inlet>,
     auth: Auth,
     health: Health,
@@ -42,7 +42,7 @@ pub struct Http {
 
 impl Http {
     /// The HTTP input over an inlet.
-    pub fn new(
+    pub(super) fn new(
         inlet: Rc<Inlet>,
         verifier: sluice_admin_client::verify::Verifier,
         health: Health,
@@ -61,7 +61,7 @@ impl Http {
 }
 
 /// Serves one connection to its end; a stop lets the request that runs finish.
-pub async fn serve<I: AsyncRead + AsyncWrite + Unpin + 'static>(http: Rc<Http>, io: I) {
+pub(super) async fn serve<I: AsyncRead + AsyncWrite + Unpin + 'static>(http: Rc<Http>, io: I) {
     let shutdown = http.inlet.shutdown.clone();
     let service = service_fn(move |request| {
         let http = Rc::clone(&http);
@@ -95,8 +95,11 @@ async fn handle(http: &Http, request: Request<Incoming>) -> Response<Full<Bytes>
         Err(failure) => answer::problem(failure, &id),
     };
     let status = response.status().as_u16();
-    let labels =
-        [("route", route.to_owned()), ("method", known_method(&method)), ("status", status.to_string())];
+    let labels = [
+        ("route", route.to_owned()),
+        ("method", known_method(&method)),
+        ("status", status.to_string()),
+    ];
     metrics::counter!("http_requests_total", &labels).increment(1);
     let duration_ms = started.elapsed().as_millis() as u64;
     tracing::debug!(request.id = id, %method, path, status, duration_ms, "request served");
@@ -106,14 +109,19 @@ async fn handle(http: &Http, request: Request<Incoming>) -> Response<Full<Bytes>
 /// Clients choose methods: only known ones become labels.
 fn known_method(method: &Method) -> String {
     match method.as_str() {
-        known @ ("GET" | "POST" | "PUT" | "DELETE" | "HEAD" | "PATCH" | "OPTIONS") => known.to_owned(),
+        known @ ("GET" | "POST" | "PUT" | "DELETE" | "HEAD" | "PATCH" | "OPTIONS") => {
+            known.to_owned()
+        }
         _ => "other".to_owned(),
     }
 }
 
 fn request_id(request: &Request<Incoming>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let sent = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let sent = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok());
     match sent.filter(|text| !text.is_empty() && text.len() <= 64 && text.chars().all(plain)) {
         Some(text) => text.to_owned(),
         None => uuid::Uuid::now_v7().simple().to_string(),
@@ -122,14 +130,17 @@ fn request_id(request: &Request<Incoming>) -> String {
 
 /// Why a request is not served, with the fates of its records where there were any.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     problem: Box<Problem>,
     records: Option<serde_json::Value>,
 }
 
 impl From<Box<Problem>> for Failure {
     fn from(problem: Box<Problem>) -> Self {
-        Self { problem, records: None }
+        Self {
+            problem,
+            records: None,
+        }
     }
 }
 
@@ -139,11 +150,15 @@ async fn route(http: &Http, request: Request<Incoming>) -> (&'static str, Outcom
     let path = request.uri().path().to_owned();
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let post = request.method() == Method::POST;
-    if let Some(topic) = path.strip_prefix("/topics/").filter(|topic| !topic.contains('/')) {
+    if let Some(topic) = path
+        .strip_prefix("/topics/")
+        .filter(|topic| !topic.contains('/'))
+    {
         let route = "/topics/{topic}";
-        return match post {
-            true => (route, send::to_topic(http, topic, request).await),
-            false => (route, Err(not_allowed(&request, "POST"))),
+        return if post {
+            (route, send::to_topic(http, topic, request).await)
+        } else {
+            (route, Err(not_allowed(&request, "POST")))
         };
     }
     let route = match path.as_str() {
@@ -155,14 +170,19 @@ async fn route(http: &Http, request: Request<Incoming>) -> (&'static str, Outcom
         "/version" => "/version",
         "/" => "/",
         _ => {
-            let detail = format!("there is nothing at {path}; records go to POST /topics/{{topic}}");
-            return ("unmatched", Err(Box::new(Problem::new(Code::NotFound, detail)).into()));
+            let detail =
+                format!("there is nothing at {path}; records go to POST /topics/{{topic}}");
+            return (
+                "unmatched",
+                Err(Box::new(Problem::new(Code::NotFound, detail)).into()),
+            );
         }
     };
     if route == "/records" {
-        return match post {
-            true => (route, send::records(http, request).await),
-            false => (route, Err(not_allowed(&request, "POST"))),
+        return if post {
+            (route, send::records(http, request).await)
+        } else {
+            (route, Err(not_allowed(&request, "POST")))
         };
     }
     if !get {
@@ -178,9 +198,10 @@ async fn read(http: &Http, route: &str, request: &Request<Incoming>) -> Outcome 
             let readiness = http.health.readiness();
             Ok(Answer::json(readiness.http_status(), &readiness))
         }
-        "/version" => {
-            Ok(Answer::json(200, &json!({"name": IDENTITY.name, "version": IDENTITY.version})))
-        }
+        "/version" => Ok(Answer::json(
+            200,
+            &json!({"name": IDENTITY.name, "version": IDENTITY.version}),
+        )),
         "/status" | "/metrics" => {
             if !http.metrics_public {
                 http.auth.check(request.headers(), Role::Viewer).await?;
@@ -190,7 +211,10 @@ async fn read(http: &Http, route: &str, request: &Request<Incoming>) -> Outcome 
                 return Ok(Answer::json(200, &status));
             }
             super::figures::export(&status, &http.inlet.budget);
-            Ok(Answer::text(200, sluice_service::telemetry::metrics().render()))
+            Ok(Answer::text(
+                200,
+                sluice_service::telemetry::metrics().render(),
+            ))
         }
         _ => Ok(Answer::json(
             200,

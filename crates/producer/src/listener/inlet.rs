@@ -18,7 +18,7 @@ const STATUS_MAX: Duration = Duration::from_secs(5);
 
 /// What the tasks of the listener share.
 #[derive(Debug)]
-pub struct Inlet {
+pub(super) struct Inlet {
     batches: Sender<Batch>,
     asks: Sender<Ask>,
     waiting: RefCell<HashMap<Ticket, oneshot::Sender<Reply>>>,
@@ -34,7 +34,7 @@ pub struct Inlet {
 
 impl Inlet {
     /// An inlet into the publisher's channels.
-    pub fn new(
+    pub(super) fn new(
         (batches, asks): (Sender<Batch>, Sender<Ask>),
         budget: Budget,
         record_max: usize,
@@ -63,15 +63,24 @@ impl Inlet {
     ///
     /// # Errors
     /// When the publisher is gone.
-    pub fn submit(&self, records: Records, detailed: bool, charge: Charge) -> Result<Pending, Gone> {
+    pub(super) fn submit(
+        &self,
+        records: Records,
+        detailed: bool,
+        charge: Charge,
+    ) -> Result<Pending, Gone> {
         let (ticket, reply) = self.ticket();
         // The channel has room for every charge that the budget gives.
-        match self.batches.try_send(Batch { ticket, detailed, records, charge }) {
-            Ok(()) => Ok(Pending(reply)),
-            Err(_) => {
-                self.waiting.borrow_mut().remove(&ticket);
-                Err(Gone)
-            }
+        if let Ok(()) = self.batches.try_send(Batch {
+            ticket,
+            detailed,
+            records,
+            charge,
+        }) {
+            Ok(Pending(reply))
+        } else {
+            self.waiting.borrow_mut().remove(&ticket);
+            Err(Gone)
         }
     }
 
@@ -79,26 +88,24 @@ impl Inlet {
     ///
     /// # Errors
     /// When the publisher does not answer.
-    pub async fn status(&self) -> Result<ProducerStatus, Gone> {
+    pub(super) async fn status(&self) -> Result<ProducerStatus, Gone> {
         let (ticket, reply) = self.ticket();
         if self.asks.try_send(Ask::Status(ticket)).is_err() {
             self.waiting.borrow_mut().remove(&ticket);
             return Err(Gone);
         }
-        match tokio::time::timeout(STATUS_MAX, reply).await {
-            Ok(Ok(Reply::Status(_, mut status))) => {
-                status.refused += self.refused.get();
-                Ok(*status)
-            }
-            _ => {
-                self.waiting.borrow_mut().remove(&ticket);
-                Err(Gone)
-            }
+        if let Ok(Ok(Reply::Status(_, mut status))) = tokio::time::timeout(STATUS_MAX, reply).await
+        {
+            status.refused += self.refused.get();
+            Ok(*status)
+        } else {
+            self.waiting.borrow_mut().remove(&ticket);
+            Err(Gone)
         }
     }
 
     /// Counts records that an input refused.
-    pub fn count_refused(&self, input: &'static str, refusal: &crate::batch::Refusal) {
+    pub(super) fn count_refused(&self, input: &'static str, refusal: &crate::batch::Refusal) {
         self.refused.set(self.refused.get() + 1);
         let labels = [("reason", refusal.code.as_str()), ("input", input)];
         metrics::counter!("producer_refused_input_records_total", &labels).increment(1);
@@ -107,15 +114,15 @@ impl Inlet {
 
 /// The publisher is gone or too busy to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
+pub(super) struct Gone;
 
 /// An answer that is on its way.
 #[derive(Debug)]
-pub struct Pending(oneshot::Receiver<Reply>);
+pub(super) struct Pending(oneshot::Receiver<Reply>);
 
 impl Pending {
     /// Waits for it; `None` when the publisher is gone.
-    pub async fn outcome(self) -> Option<Outcome> {
+    pub(super) async fn outcome(self) -> Option<Outcome> {
         match self.0.await {
             Ok(Reply::Outcome(outcome)) => Some(outcome),
             Ok(Reply::Status(..)) | Err(_) => None,
@@ -124,7 +131,7 @@ impl Pending {
 }
 
 /// Hands the publisher's answers to those who wait for them, until the publisher is gone.
-pub async fn dispatch(inlet: Rc<Inlet>, replies: Mailbox<Reply>) {
+pub(super) async fn dispatch(inlet: Rc<Inlet>, replies: Mailbox<Reply>) {
     while let Some(reply) = replies.receive().await {
         let ticket = match &reply {
             Reply::Outcome(outcome) => outcome.ticket,

@@ -27,7 +27,7 @@ const QUIET_REFUSALS_MAX: usize = 100;
 
 /// What one stream is.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub(super) struct Kind {
     /// For logs and metrics.
     pub input: &'static str,
     /// The topic of every line, when it is fixed.
@@ -57,7 +57,7 @@ struct LineNumbers {
 }
 
 /// Serves a stream to its end. Tells whether nothing was refused and everything is safe.
-pub async fn serve<R, W>(inlet: Rc<Inlet>, kind: Kind, reader: R, writer: W) -> bool
+pub(super) async fn serve<R, W>(inlet: Rc<Inlet>, kind: Kind, reader: R, writer: W) -> bool
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -66,7 +66,7 @@ where
     let (steps, todo) = mpsc::channel(WINDOW_BLOCKS);
     let read = read_all(&inlet, &kind, reader, steps, &window);
     let answer = answer_all(&inlet, &kind, writer, todo, &window);
-    let (_, clean) = tokio::join!(read, answer);
+    let ((), clean) = tokio::join!(read, answer);
     clean
 }
 
@@ -92,7 +92,11 @@ async fn read_all<R: AsyncRead + Unpin>(
         let ended = match read {
             Ok(0) => true,
             Ok(count) => {
-                next_read = if count >= next_read { next_read * 2 } else { next_read };
+                next_read = if count >= next_read {
+                    next_read * 2
+                } else {
+                    next_read
+                };
                 next_read = next_read.min(READ_BYTES_MAX);
                 false
             }
@@ -102,9 +106,17 @@ async fn read_all<R: AsyncRead + Unpin>(
             }
         };
         loop {
-            let framed = if ended { framer.rest() } else { framer.next_block() };
+            let framed = if ended {
+                framer.rest()
+            } else {
+                framer.next_block()
+            };
             let Some(framed) = framed else { break };
-            let framed = if begun { Some(framed) } else { greet(framed, &steps).await };
+            let framed = if begun {
+                Some(framed)
+            } else {
+                greet(framed, &steps).await
+            };
             begun = true;
             let Some(framed) = framed else { continue };
             let Some(count) = submit(inlet, kind, framed, lines_before, &steps, window).await
@@ -121,7 +133,9 @@ async fn read_all<R: AsyncRead + Unpin>(
 
 /// Takes a greeting off the first block.
 async fn greet(framed: Framed, steps: &mpsc::Sender<Step>) -> Option<Framed> {
-    let Framed::Lines(mut block) = framed else { return Some(framed) };
+    let Framed::Lines(mut block) = framed else {
+        return Some(framed);
+    };
     let end = memchr::memchr(b'\n', &block).map_or(block.len(), |at| at + 1);
     let step = match hello::read(block.get(..end).unwrap_or_default()) {
         None => return Some(Framed::Lines(block)),
@@ -153,7 +167,13 @@ async fn submit(
     for (_, refusal) in &lines.refused {
         inlet.count_refused(kind.input, refusal);
     }
-    let Lines { records, bytes, line_of, refused, count } = lines;
+    let Lines {
+        records,
+        bytes,
+        line_of,
+        refused,
+        count,
+    } = lines;
     let bytes = bytes.min(WINDOW_BYTES);
     let permit = window.acquire_many(bytes as u32).await.ok()?;
     permit.forget();
@@ -163,8 +183,17 @@ async fn submit(
         let charge = inlet.budget.reserve(bytes).await;
         Some(inlet.submit(records, false, charge).ok()?)
     };
-    let lines = LineNumbers { line_of, refused, count };
-    let block = Block { first_line, lines, pending, bytes: bytes as u32 };
+    let lines = LineNumbers {
+        line_of,
+        refused,
+        count,
+    };
+    let block = Block {
+        first_line,
+        lines,
+        pending,
+        bytes: bytes as u32,
+    };
     steps.send(Step::Block(block)).await.ok()?;
     Some(count)
 }
@@ -172,7 +201,9 @@ async fn submit(
 fn too_long(record_max: usize) -> Lines {
     let detail = format!("the line is longer than a record of {record_max} bytes needs");
     let mut lines = assemble::lines(Bytes::new(), None, record_max);
-    lines.refused.push((0, Refusal::new(Code::TooLarge, detail)));
+    lines
+        .refused
+        .push((0, Refusal::new(Code::TooLarge, detail)));
     lines.count = 1;
     lines
 }
@@ -192,7 +223,7 @@ async fn answer_all<W: AsyncWrite + Unpin>(
         let text = match step {
             Step::Greeted => {
                 acks = true;
-                "{\"acked\": 0}\n".to_owned()
+                acked_line(0)
             }
             Step::Bad(fault) => {
                 let line = refused_line(0, &Refusal::new(Code::Invalid, fault));
@@ -222,7 +253,7 @@ async fn answer_all<W: AsyncWrite + Unpin>(
                     log_refused(kind, *line, refused.len(), refusal);
                 }
                 if acks {
-                    text.push_str(&format!("{{\"acked\": {last}}}\n"));
+                    text += &acked_line(last);
                 }
                 text
             }
@@ -247,10 +278,18 @@ async fn answer_all<W: AsyncWrite + Unpin>(
 /// The refused lines of a block, in order, once everything else in it is safe. `None` when the publisher
 /// is gone: then nothing is known.
 async fn refusals(block: Block) -> Option<Vec<(u64, Refusal)>> {
-    let Block { first_line, lines, pending, .. } = block;
+    let Block {
+        first_line,
+        lines,
+        pending,
+        ..
+    } = block;
     let number = |line: u32| first_line + u64::from(line) + 1;
-    let mut refused: Vec<_> =
-        lines.refused.into_iter().map(|(line, refusal)| (number(line), refusal)).collect();
+    let mut refused: Vec<_> = lines
+        .refused
+        .into_iter()
+        .map(|(line, refusal)| (number(line), refusal))
+        .collect();
     if let Some(pending) = pending {
         for (index, refusal) in pending.outcome().await?.refused {
             let line = match &lines.line_of {
@@ -262,6 +301,10 @@ async fn refusals(block: Block) -> Option<Vec<(u64, Refusal)>> {
         refused.sort_by_key(|(line, _)| *line);
     }
     Some(refused)
+}
+
+fn acked_line(lines: u64) -> String {
+    format!("{{\"acked\": {lines}}}\n")
 }
 
 fn refused_line(line: u64, refusal: &Refusal) -> String {

@@ -90,7 +90,9 @@ impl Block {
 
     /// Says that records stand in the spool.
     pub fn add_in_spool(&mut self, part: InSpool) {
-        let at = self.in_spool.partition_point(|other| other.start < part.start);
+        let at = self
+            .in_spool
+            .partition_point(|other| other.start < part.start);
         self.in_spool.insert(at, part);
     }
 }
@@ -174,13 +176,19 @@ impl Blocks {
 
     /// The block of a run, unless it is gone.
     pub fn of(&self, run: &Run) -> Option<&Block> {
-        self.get(run.slot).filter(|block| block.generation == run.generation)
+        self.get(run.slot)
+            .filter(|block| block.generation == run.generation)
     }
 
     /// A run of a block.
     pub fn run(&self, slot: u32, start: u32, end: u32) -> Run {
         let generation = self.get(slot).map_or(0, |block| block.generation);
-        Run { slot, generation, start, end }
+        Run {
+            slot,
+            generation,
+            start,
+            end,
+        }
     }
 
     /// Says what became of a record; gives the answer to the whole batch when it is complete.
@@ -216,8 +224,17 @@ impl Blocks {
         }
         let mut refused = answer.refused;
         refused.sort_by_key(|(index, _)| *index);
-        let fates = answer.fates.unwrap_or_default().into_iter().flatten().collect();
-        Some(Outcome { ticket: answer.ticket, fates, refused })
+        let fates = answer
+            .fates
+            .unwrap_or_default()
+            .into_iter()
+            .flatten()
+            .collect();
+        Some(Outcome {
+            ticket: answer.ticket,
+            fates,
+            refused,
+        })
     }
 
     /// Frees a slot when nothing is left to be heard about it.
@@ -243,7 +260,11 @@ impl Blocks {
 
     /// Batches that wait for their answer.
     pub fn unanswered(&self) -> usize {
-        self.slots.iter().flatten().filter(|block| block.answer.is_some()).count()
+        self.slots
+            .iter()
+            .flatten()
+            .filter(|block| block.answer.is_some())
+            .count()
     }
 }
 

@@ -1,10 +1,10 @@
 //! Handing records to Kafka: live ones as they come, held ones from the head of their log.
 
+use super::Publisher;
 use super::block::{InSpool, Run, TopicId, opaque};
 use super::kafka::NotSent;
 use super::reports::{STUCK_RETRY_FIRST, STUCK_RETRY_MAX};
 use super::topic::Topic;
-use super::Publisher;
 use crate::batch::Records;
 use crate::flow::{FlowEvent, step};
 use crate::spool::bits::Bits;
@@ -32,8 +32,7 @@ pub(super) fn next_try(topic: &Topic) -> Option<Instant> {
             // More to read, unless it waits for the last reports of an earlier try.
             (!topic.rewind || topic.flying == 0).then_some(topic.retry_at)
         }
-        FlowState::Paused if topic.flying == 0 => Some(topic.retry_at),
-        FlowState::Rejected if topic.flying == 0 => Some(topic.retry_at),
+        FlowState::Paused | FlowState::Rejected if topic.flying == 0 => Some(topic.retry_at),
         FlowState::Unknown
         | FlowState::Pending
         | FlowState::Draining
@@ -56,7 +55,9 @@ impl Publisher {
     pub(super) fn work(&mut self, id: TopicId) -> bool {
         let now = Instant::now();
         self.wind_back(id);
-        let Some(topic) = self.topics.get_mut(id) else { return false };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return false;
+        };
         if topic.state == FlowState::Paused {
             if topic.flying > 0 || topic.in_flight > 0 || now < topic.retry_at {
                 return true;
@@ -99,8 +100,13 @@ impl Publisher {
 
     /// Removes a log of which nothing is held any more.
     fn close_log(&mut self, id: TopicId) {
-        let Some(topic) = self.topics.get_mut(id) else { return };
-        let empty = topic.backlog.as_ref().is_some_and(|backlog| backlog.held.log.is_empty());
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        let empty = topic
+            .backlog
+            .as_ref()
+            .is_some_and(|backlog| backlog.held.log.is_empty());
         if empty
             && let Some(backlog) = topic.backlog.take()
             && let Err(error) = backlog.held.remove()
@@ -111,7 +117,9 @@ impl Publisher {
 
     /// A fenced topic: tells the watcher as soon as nothing is in flight.
     pub(super) fn work_held(&mut self, id: TopicId) -> bool {
-        let Some(topic) = self.topics.get_mut(id) else { return false };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return false;
+        };
         if topic.flying > 0 || topic.in_flight > 0 {
             return true;
         }
@@ -123,12 +131,16 @@ impl Publisher {
     }
 
     fn drain(&mut self, id: TopicId, now: Instant) {
-        let Some(topic) = self.topics.get(id) else { return };
+        let Some(topic) = self.topics.get(id) else {
+            return;
+        };
         if topic.in_flight > 0 && !self.spill(id) {
             self.later(id, now);
             return;
         }
-        let Some(topic) = self.topics.get(id) else { return };
+        let Some(topic) = self.topics.get(id) else {
+            return;
+        };
         if topic.rewind || (!topic.has_leaders && !self.look(id, now)) {
             return;
         }
@@ -138,8 +150,13 @@ impl Publisher {
                 break;
             }
         }
-        let Some(topic) = self.topics.get_mut(id) else { return };
-        let drained = topic.backlog.as_ref().is_none_or(|backlog| backlog.held.log.all_read());
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        let drained = topic
+            .backlog
+            .as_ref()
+            .is_none_or(|backlog| backlog.held.log.all_read());
         if drained && topic.waiting.is_empty() && topic.gathering.is_none() {
             topic.state = step(topic.state, FlowEvent::HeadMetTail);
             if topic.state == FlowState::Live {
@@ -156,7 +173,9 @@ impl Publisher {
 
     /// Looks whether Kafka's metadata shows all leaders of a topic.
     fn look(&mut self, id: TopicId, now: Instant) -> bool {
-        let Some(topic) = self.topics.get_mut(id) else { return false };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return false;
+        };
         if now < topic.retry_at {
             return false;
         }
@@ -184,11 +203,15 @@ impl Publisher {
 
     /// Reads the next frames of a backlog and hands them over; `false` when it is enough for now.
     fn hand_out_chunk(&mut self, id: TopicId, now: Instant) -> bool {
-        let Some(topic) = self.topics.get_mut(id) else { return false };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return false;
+        };
         if topic.state != FlowState::Draining || !topic.waiting.is_empty() || !topic.has_room() {
             return false;
         }
-        let Some(backlog) = topic.backlog.as_mut() else { return false };
+        let Some(backlog) = topic.backlog.as_mut() else {
+            return false;
+        };
         let number = backlog.number;
         match backlog.held.log.read_chunk() {
             Ok(Some(chunk)) => {
@@ -211,9 +234,18 @@ impl Publisher {
         let mut done = Vec::new();
         for read in &chunk.frames {
             let start = recs.len() as u32;
-            recs.extend(frame::records(&chunk.bytes, read.payload, read.header.length));
+            recs.extend(frame::records(
+                &chunk.bytes,
+                read.payload,
+                read.header.length,
+            ));
             let end = recs.len() as u32;
-            in_spool.push(InSpool { start, end, log, frame: read.number });
+            in_spool.push(InSpool {
+                start,
+                end,
+                log,
+                frame: read.number,
+            });
             done.extend((start..end).filter(|index| read.resolved.get(index - start)));
         }
         let count = recs.len() as u32;
@@ -221,7 +253,11 @@ impl Publisher {
         for index in done {
             acked.set(index);
         }
-        let records = Records { block: chunk.bytes.clone(), recs, ..Records::default() };
+        let records = Records {
+            block: chunk.bytes.clone(),
+            recs,
+            ..Records::default()
+        };
         let slot = self.blocks.add_from_spool(records, id, in_spool, acked);
         let run = self.blocks.run(slot, 0, count);
         if let Some(block) = self.blocks.get_mut(slot) {
@@ -237,7 +273,9 @@ impl Publisher {
         let mut given_up = Vec::new();
         let mut since_collect = 0;
         let stop = loop {
-            let Some(topic) = self.topics.get_mut(id) else { return };
+            let Some(topic) = self.topics.get_mut(id) else {
+                return;
+            };
             let Some(run) = topic.waiting.front().copied().filter(|_| topic.has_room()) else {
                 break Stop::Room;
             };
@@ -267,7 +305,12 @@ impl Publisher {
         mut run: Run,
         given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
     ) -> (u32, Option<Stop>) {
-        let Self { topics, blocks, kafka, .. } = self;
+        let Self {
+            topics,
+            blocks,
+            kafka,
+            ..
+        } = self;
         let (Some(topic), Some(block)) = (topics.get_mut(id), blocks.get_mut(run.slot)) else {
             return (0, Some(Stop::Room));
         };
@@ -276,7 +319,9 @@ impl Publisher {
         let mut stop = None;
         while run.start < limit && topic.has_room() {
             let index = run.start;
-            let Some(rec) = block.records.recs.get(index as usize) else { break };
+            let Some(rec) = block.records.recs.get(index as usize) else {
+                break;
+            };
             if !block.acked.get(index) {
                 match kafka.send(&topic.name, &block.records, rec, opaque(run.slot, index)) {
                     Ok(()) => {
@@ -297,7 +342,11 @@ impl Publisher {
         }
         let from_spool = block.is_from_spool();
         if !from_spool && run.start > first {
-            topic.flight.push_back(Run { end: run.start, start: first, ..run });
+            topic.flight.push_back(Run {
+                end: run.start,
+                start: first,
+                ..run
+            });
         }
         let sent = run.start - first;
         if run.start >= run.end {

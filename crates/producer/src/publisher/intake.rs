@@ -10,6 +10,7 @@ use crate::spool::Meta;
 use crate::spool::frame::RECORD_BYTES;
 use sluice_model::problem::Code;
 use sluice_model::producer::FlowState;
+use std::sync::Arc;
 
 /// A frame is written when it has so many bytes, even if more is to come.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
@@ -40,6 +41,7 @@ impl Publisher {
             let run = self.blocks.run(slot, start, end);
             start = end;
             match refusals.get(topic as usize).cloned().flatten() {
+                Some(refusal) if refusal.code == Code::UnknownTopic => self.doubt(run),
                 Some(refusal) => self.refuse(&run, &refusal),
                 None => self.admit(run),
             }
@@ -59,10 +61,13 @@ impl Publisher {
     }
 
     /// The topic of a name, if its records may be taken at all.
-    fn place(&mut self, name: &str) -> Result<TopicId, Refusal> {
+    pub(super) fn place(&mut self, name: &str) -> Result<TopicId, Refusal> {
         let known = self.by_name.get(name).copied();
         if let Some(id) = known
-            && self.topics.get(id).is_some_and(|topic| topic.state != FlowState::Unknown)
+            && self
+                .topics
+                .get(id)
+                .is_some_and(|topic| topic.state != FlowState::Unknown)
         {
             return Ok(id);
         }
@@ -75,13 +80,18 @@ impl Publisher {
             return Ok(id);
         }
         if !self.hold_unknown() {
-            let detail = format!("nobody has asked for the topic {name:?}; ask the admin API for it");
+            let detail =
+                format!("nobody has asked for the topic {name:?}; ask the admin API for it");
             return Err(Refusal::new(Code::UnknownTopic, detail));
         }
         if let Some(id) = known {
             return Ok(id);
         }
-        let unknown = self.topics.iter().filter(|topic| topic.state == FlowState::Unknown).count();
+        let unknown = self
+            .topics
+            .iter()
+            .filter(|topic| topic.state == FlowState::Unknown)
+            .count();
         if unknown >= self.limits.names_max {
             let detail = format!("{unknown} unknown names wait for their first request already");
             return Err(Refusal::new(Code::Busy, detail));
@@ -97,17 +107,29 @@ impl Publisher {
     }
 
     pub(super) fn tell_unknown(&mut self, name: &str) {
-        if self.limits.auto_request && self.ends.notes.try_send(Note::Unknown(name.into())).is_err() {
+        if self.limits.auto_request
+            && self
+                .ends
+                .notes
+                .try_send(Note::Unknown(name.into()))
+                .is_err()
+        {
             tracing::debug!(topic.name = name, "the request waits for the next table");
         }
     }
 
-    fn admit(&mut self, run: Run) {
-        let Some(id) = self.blocks.get(run.slot).and_then(|block| block.topic_of(run.start)) else {
+    pub(super) fn admit(&mut self, run: Run) {
+        let Some(id) = self
+            .blocks
+            .get(run.slot)
+            .and_then(|block| block.topic_of(run.start))
+        else {
             return;
         };
         let hold_unknown = self.hold_unknown();
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         match verdict(topic.state, topic.status, hold_unknown) {
             Verdict::Send => {
                 let count = run.end - run.start;
@@ -147,10 +169,17 @@ impl Publisher {
     /// Adds records to what is written to the topic's log this turn, as far as the bounds allow.
     fn gather(&mut self, id: TopicId, run: &Run) {
         let all_held = self.held_bytes.unwrap_or_else(|| {
-            self.topics.iter().map(super::topic::Topic::held_bytes).sum()
+            self.topics
+                .iter()
+                .map(super::topic::Topic::held_bytes)
+                .sum()
         });
-        let Some(topic) = self.topics.get_mut(id) else { return };
-        let Some(block) = self.blocks.get(run.slot) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        let Some(block) = self.blocks.get(run.slot) else {
+            return;
+        };
         let mut topic_held = topic.held_bytes();
         let gathering = topic.gathering.get_or_insert_with(Gathering::default);
         topic_held += gathering.writer.payload_bytes() as u64;
@@ -175,12 +204,18 @@ impl Publisher {
             }
         }
         let large = gathering.writer.payload_bytes() >= FRAME_BYTES;
-        let name = topic.name.clone();
+        let name = Arc::clone(&topic.name);
         if index < run.end {
             let detail = format!(
                 "what is held of {name} has reached its bound; it flows when the topic is active"
             );
-            self.refuse(&Run { start: index, ..*run }, &Refusal::new(Code::HoldFull, detail));
+            self.refuse(
+                &Run {
+                    start: index,
+                    ..*run
+                },
+                &Refusal::new(Code::HoldFull, detail),
+            );
         }
         if large {
             self.write_gathered();
@@ -192,7 +227,10 @@ impl Publisher {
         self.held_bytes = None;
         let ids = std::mem::take(&mut self.gathering);
         for id in ids {
-            let Some(gathering) = self.topics.get_mut(id).and_then(|topic| topic.gathering.take())
+            let Some(gathering) = self
+                .topics
+                .get_mut(id)
+                .and_then(|topic| topic.gathering.take())
             else {
                 continue;
             };
@@ -202,8 +240,10 @@ impl Publisher {
             match self.write_frame(id, &frame, count) {
                 Ok(()) => {
                     self.totals.accepted += count;
-                    let topic_state =
-                        self.topics.get(id).map_or("unknown", super::topic::Topic::status_word);
+                    let topic_state = self
+                        .topics
+                        .get(id)
+                        .map_or("unknown", super::topic::Topic::status_word);
                     for run in &runs {
                         for index in run.start..run.end {
                             self.settle(run.slot, index, Fate::Held { topic_state });
@@ -229,10 +269,16 @@ impl Publisher {
         // What is still in flight without a copy came before.
         let first = self.topics.get(id).is_some_and(|topic| topic.in_flight > 0);
         if first && !self.spill_flight(id) {
-            return Err(std::io::Error::other("earlier records of the topic cannot be written"));
+            return Err(std::io::Error::other(
+                "earlier records of the topic cannot be written",
+            ));
         }
         self.open_log(id)?;
-        let Some(backlog) = self.topics.get_mut(id).and_then(|topic| topic.backlog.as_mut()) else {
+        let Some(backlog) = self
+            .topics
+            .get_mut(id)
+            .and_then(|topic| topic.backlog.as_mut())
+        else {
             return Err(std::io::Error::other("the topic has no log"));
         };
         let log = &mut backlog.held.log;
@@ -248,11 +294,16 @@ impl Publisher {
 
     /// Makes sure that a topic has a log.
     pub(super) fn open_log(&mut self, id: TopicId) -> std::io::Result<()> {
-        let Some(topic) = self.topics.get(id) else { return Ok(()) };
+        let Some(topic) = self.topics.get(id) else {
+            return Ok(());
+        };
         if topic.backlog.is_some() {
             return Ok(());
         }
-        let meta = Meta { topic_name: topic.name.to_string(), topic_id: topic.topic_id };
+        let meta = Meta {
+            topic_name: topic.name.to_string(),
+            topic_id: topic.topic_id,
+        };
         let held = self.spool.create(meta)?;
         let backlog = self.numbered(held);
         if let Some(topic) = self.topics.get_mut(id) {
@@ -264,7 +315,12 @@ impl Publisher {
     /// Says that records of a block stand in the spool.
     pub(super) fn note_in_spool(&mut self, run: &Run, log: u64, frame: u64) {
         if let Some(block) = self.blocks.get_mut(run.slot) {
-            block.add_in_spool(InSpool { start: run.start, end: run.end, log, frame });
+            block.add_in_spool(InSpool {
+                start: run.start,
+                end: run.end,
+                log,
+                frame,
+            });
         }
     }
 }

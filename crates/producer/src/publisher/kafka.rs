@@ -8,7 +8,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig,
+    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
+    PurgeConfig,
 };
 use rdkafka::{ClientConfig, Message as _};
 use sluice_service::kafka::KafkaSettings;
@@ -69,14 +70,22 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let (message, error) = match result {
             Ok(message) => (message, None),
-            Err((error, message)) => {
-                (message, Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))
-            }
+            Err((error, message)) => (
+                message,
+                Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+            ),
         };
-        let report =
-            Report { opaque, partition: message.partition(), offset: message.offset(), error };
+        let report = Report {
+            opaque,
+            partition: message.partition(),
+            offset: message.offset(),
+            error,
+        };
         self.events.fetch_add(1, Ordering::Relaxed);
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        self.reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(report);
     }
 }
 
@@ -116,7 +125,9 @@ pub fn config(
     memory_max_bytes: usize,
 ) -> std::io::Result<ClientConfig> {
     let mut config = settings.client("sluice-producer")?;
-    let memory_kb = (memory_max_bytes / 1024).saturating_mul(2).clamp(65_536, 2_000_000);
+    let memory_kb = (memory_max_bytes / 1024)
+        .saturating_mul(2)
+        .clamp(65_536, 2_000_000);
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -126,8 +137,14 @@ pub fn config(
         .set("linger.ms", LINGER_MS)
         .set("batch.size", "1000000")
         .set("batch.num.messages", "100000")
-        .set("message.max.bytes", (record_max_bytes + RECORD_SLACK_BYTES).to_string())
-        .set("queue.buffering.max.messages", QUEUE_RECORDS_MAX.to_string())
+        .set(
+            "message.max.bytes",
+            (record_max_bytes + RECORD_SLACK_BYTES).to_string(),
+        )
+        .set(
+            "queue.buffering.max.messages",
+            QUEUE_RECORDS_MAX.to_string(),
+        )
         .set("queue.buffering.max.kbytes", memory_kb.to_string());
     Ok(config)
 }
@@ -144,7 +161,11 @@ impl Kafka {
             // Full means that the bell rings already.
             let _already_ringing = bell.try_send(());
         });
-        Ok(Self { _wake: wake, producer, events })
+        Ok(Self {
+            _wake: wake,
+            producer,
+            events,
+        })
     }
 
     /// Takes what librdkafka has: delivery reports are appended to `into`.
@@ -157,18 +178,28 @@ impl Kafka {
                 break;
             }
         }
-        let mut reports = context.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = context
+            .reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         into.append(&mut reports);
     }
 
     /// Whether librdkafka said, since the last look, that it reaches no broker.
     pub fn went_down(&self) -> bool {
-        self.producer.client().context().down.swap(false, Ordering::Relaxed)
+        self.producer
+            .client()
+            .context()
+            .down
+            .swap(false, Ordering::Relaxed)
     }
 
     /// Why this producer can do nothing any more, if so.
     pub fn fatal(&self) -> Option<String> {
-        self.producer.client().fatal_error().map(|(code, reason)| format!("{code}: {reason}"))
+        self.producer
+            .client()
+            .fatal_error()
+            .map(|(code, reason)| format!("{code}: {reason}"))
     }
 
     /// Hands a record over.
@@ -196,7 +227,8 @@ impl Kafka {
 
     /// Lets go of everything that was handed over; reports about it follow.
     pub fn purge(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight());
     }
 
     /// Whether Kafka's metadata shows the topic with a leader for every partition. Blocks for at most
@@ -210,7 +242,10 @@ impl Kafka {
         Ok(found.is_some_and(|found| {
             found.error().is_none()
                 && !found.partitions().is_empty()
-                && found.partitions().iter().all(|partition| partition.leader() >= 0)
+                && found
+                    .partitions()
+                    .iter()
+                    .all(|partition| partition.leader() >= 0)
         }))
     }
 
@@ -219,7 +254,10 @@ impl Kafka {
     /// # Errors
     /// When none does in that time.
     pub fn probe(&self, wait: Duration) -> Result<(), KafkaError> {
-        self.producer.client().fetch_metadata(None, wait).map(|_| ())
+        self.producer
+            .client()
+            .fetch_metadata(None, wait)
+            .map(|_| ())
     }
 }
 

@@ -30,8 +30,12 @@ impl Publisher {
         let mut delivered = 0_u64;
         for report in reports {
             let (slot, index) = of_opaque(report.opaque);
-            let Some(block) = self.blocks.get_mut(slot) else { continue };
-            let Some(id) = block.topic_of(index) else { continue };
+            let Some(block) = self.blocks.get_mut(slot) else {
+                continue;
+            };
+            let Some(id) = block.topic_of(index) else {
+                continue;
+            };
             block.flying = block.flying.saturating_sub(1);
             let size = block.rec(index).map_or(0, crate::batch::Rec::size);
             if let Some(topic) = self.topics.get_mut(id) {
@@ -60,29 +64,32 @@ impl Publisher {
     }
 
     fn delivered(&mut self, id: TopicId, slot: u32, index: u32, report: &Report, now: Instant) {
-        let Some(block) = self.blocks.get_mut(slot) else { return };
+        let Some(block) = self.blocks.get_mut(slot) else {
+            return;
+        };
         block.acked.set(index);
         let place = block.in_spool(index);
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         topic.progress = now;
-        match place {
-            Some((log, frame, at)) => {
-                let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
-                let found = logs.find(|backlog| backlog.number == log);
-                // A log that is gone was discarded or moved meanwhile: its records are counted there.
-                if found.is_some_and(|backlog| backlog.held.log.resolve(frame, at)) {
-                    topic.delivered += 1;
-                    self.totals.delivered += 1;
-                }
-            }
-            None => {
-                topic.in_flight = topic.in_flight.saturating_sub(1);
+        if let Some((log, frame, at)) = place {
+            let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
+            let found = logs.find(|backlog| backlog.number == log);
+            // A log that is gone was discarded or moved meanwhile: its records are counted there.
+            if found.is_some_and(|backlog| backlog.held.log.resolve(frame, at)) {
                 topic.delivered += 1;
                 self.totals.delivered += 1;
-                let fate =
-                    Fate::Delivered { partition: report.partition, offset: report.offset };
-                self.settle(slot, index, fate);
             }
+        } else {
+            topic.in_flight = topic.in_flight.saturating_sub(1);
+            topic.delivered += 1;
+            self.totals.delivered += 1;
+            let fate = Fate::Delivered {
+                partition: report.partition,
+                offset: report.offset,
+            };
+            self.settle(slot, index, fate);
         }
     }
 
@@ -99,7 +106,9 @@ impl Publisher {
     /// Takes a record that Kafka will never accept out of the flow, into the dead-letter file.
     pub(super) fn give_up(&mut self, id: TopicId, slot: u32, index: u32, code: RDKafkaErrorCode) {
         let reason = format!("Kafka refuses the record: {code}");
-        let Some(block) = self.blocks.get_mut(slot) else { return };
+        let Some(block) = self.blocks.get_mut(slot) else {
+            return;
+        };
         let place = block.in_spool(index);
         if place.is_some() && !block.is_from_spool() {
             // Its bytes are in the spool only; it is met again when the topic drains.
@@ -112,24 +121,25 @@ impl Publisher {
             self.stuck(id, &reason);
             return;
         }
-        let Some(block) = self.blocks.get_mut(slot) else { return };
+        let Some(block) = self.blocks.get_mut(slot) else {
+            return;
+        };
         block.acked.set(index);
-        let Some(topic) = self.topics.get_mut(id) else { return };
-        match place {
-            Some((log, frame, at)) => {
-                let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
-                if let Some(backlog) = logs.find(|backlog| backlog.number == log) {
-                    backlog.held.log.resolve(frame, at);
-                }
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        if let Some((log, frame, at)) = place {
+            let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
+            if let Some(backlog) = logs.find(|backlog| backlog.number == log) {
+                backlog.held.log.resolve(frame, at);
             }
-            None => {
-                topic.in_flight = topic.in_flight.saturating_sub(1);
-                let code = match code {
-                    RDKafkaErrorCode::MessageSizeTooLarge => Code::TooLarge,
-                    _ => Code::Invalid,
-                };
-                self.settle(slot, index, Fate::Refused(Refusal::new(code, reason)));
-            }
+        } else {
+            topic.in_flight = topic.in_flight.saturating_sub(1);
+            let code = match code {
+                RDKafkaErrorCode::MessageSizeTooLarge => Code::TooLarge,
+                _ => Code::Invalid,
+            };
+            self.settle(slot, index, Fate::Refused(Refusal::new(code, reason)));
         }
         self.totals.dead_lettered += 1;
     }
@@ -140,12 +150,18 @@ impl Publisher {
         if let Some(topic) = self.topics.get(id)
             && step(topic.state, FlowEvent::Stuck) != topic.state
         {
-            tracing::warn!(topic.name = &*topic.name, reason, "records are held: {reason}");
+            tracing::warn!(
+                topic.name = &*topic.name,
+                reason,
+                "records are held: {reason}"
+            );
         }
         if !self.spill(id) {
             return;
         }
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         let next = step(topic.state, FlowEvent::Stuck);
         if next != topic.state {
             topic.state = next;
@@ -161,7 +177,11 @@ impl Publisher {
         tracing::error!(reason, "the Kafka producer failed for good and is replaced");
         metrics::counter!("producer_kafka_restarts_total").increment(1);
         for id in 0..self.topics.len() {
-            if self.topics.get(id).is_some_and(|topic| topic.flying > 0 || topic.in_flight > 0) {
+            if self
+                .topics
+                .get(id)
+                .is_some_and(|topic| topic.flying > 0 || topic.in_flight > 0)
+            {
                 self.stuck(id, reason);
             }
         }

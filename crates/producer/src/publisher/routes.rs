@@ -6,6 +6,7 @@ use crate::flow::{FlowEvent, step};
 use sluice_model::lifecycle::State;
 use sluice_model::producer::FlowState;
 use sluice_model::topic::{Route, Routes};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Publisher {
@@ -13,15 +14,24 @@ impl Publisher {
     pub(super) fn apply_routes(&mut self, routes: Routes) {
         self.table_known = true;
         self.revision = routes.revision;
-        self.routes =
-            routes.topics.into_iter().map(|route| (route.topic_name.clone(), route)).collect();
+        self.routes = routes
+            .topics
+            .into_iter()
+            .map(|route| (route.topic_name.clone(), route))
+            .collect();
         for id in 0..self.topics.len() {
-            let Some(name) = self.topics.get(id).map(|topic| topic.name.clone()) else { continue };
+            let Some(name) = self.topics.get(id).map(|topic| Arc::clone(&topic.name)) else {
+                continue;
+            };
             // A missing route changes nothing: only an explicit status stops a topic.
             match self.routes.get(&*name).cloned() {
                 Some(route) => self.apply_route(id, &route),
                 None => {
-                    if self.topics.get(id).is_some_and(|t| t.state == FlowState::Unknown) {
+                    if self
+                        .topics
+                        .get(id)
+                        .is_some_and(|t| t.state == FlowState::Unknown)
+                    {
                         self.tell_unknown(&name);
                     }
                 }
@@ -31,11 +41,15 @@ impl Publisher {
 
     /// Applies one route to its topic.
     pub(super) fn apply_route(&mut self, id: TopicId, route: &Route) {
-        let Some(topic) = self.topics.get(id) else { return };
+        let Some(topic) = self.topics.get(id) else {
+            return;
+        };
         if topic.topic_id.is_some_and(|known| known != route.topic_id) {
             self.begin_new_life(id);
         }
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         if topic.topic_id != Some(route.topic_id) {
             topic.topic_id = Some(route.topic_id);
             if let Some(backlog) = &mut topic.backlog
@@ -77,7 +91,9 @@ impl Publisher {
     /// The name was asked for again after its end: what is held belongs to the life that ended.
     fn begin_new_life(&mut self, id: TopicId) {
         self.spill(id);
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         tracing::info!(topic.name = &*topic.name, "the name was asked for again");
         topic.state = FlowState::Unknown;
         topic.has_leaders = false;

@@ -17,7 +17,9 @@ impl Publisher {
         if self.work_held(id) {
             return true;
         }
-        let Some(topic) = self.topics.get_mut(id) else { return false };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return false;
+        };
         if now < topic.retry_at {
             return true;
         }
@@ -25,12 +27,18 @@ impl Publisher {
         if on_stop == OnStop::Hold {
             return false;
         }
-        let Some(backlog) = topic.backlog.take() else { return false };
+        let Some(backlog) = topic.backlog.take() else {
+            return false;
+        };
         self.settle_log(id, backlog, on_stop);
-        let Some(topic) = self.topics.get_mut(id) else { return false };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return false;
+        };
         // A disk that takes no dead letters gives the log back.
         if topic.backlog.is_none() {
-            topic.backlog = topic.retired.pop_if(|backlog| backlog.held.log.held_records > 0);
+            topic.backlog = topic
+                .retired
+                .pop_if(|backlog| backlog.held.log.held_records > 0);
         }
         let again = topic.backlog.is_some();
         if again {
@@ -51,8 +59,11 @@ impl Publisher {
         match moved {
             Some(Ok(())) => {
                 let discarded = on_stop == OnStop::Discard;
-                let counter =
-                    if discarded { &mut self.totals.discarded } else { &mut self.totals.dead_lettered };
+                let counter = if discarded {
+                    &mut self.totals.discarded
+                } else {
+                    &mut self.totals.dead_lettered
+                };
                 *counter += records;
                 tracing::info!(
                     topic.name = name,
@@ -84,7 +95,10 @@ impl Publisher {
         while let Some(chunk) = backlog.held.log.read_chunk()? {
             for read in &chunk.frames {
                 let recs = frame::records(&chunk.bytes, read.payload, read.header.length);
-                let records = Records { block: chunk.bytes.clone(), ..Records::default() };
+                let records = Records {
+                    block: chunk.bytes.clone(),
+                    ..Records::default()
+                };
                 for (index, rec) in recs.iter().enumerate() {
                     if !read.resolved.get(index as u32) {
                         letters.push(name, &records, rec, "the topic ended")?;

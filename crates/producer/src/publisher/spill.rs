@@ -37,9 +37,13 @@ impl Publisher {
     }
 
     fn is_overdue(&self, id: TopicId, now: Instant) -> bool {
-        let Some(topic) = self.topics.get(id) else { return false };
+        let Some(topic) = self.topics.get(id) else {
+            return false;
+        };
         let oldest = topic.flight.front().or(topic.waiting.front());
-        let Some(block) = oldest.and_then(|run| self.blocks.of(run)) else { return false };
+        let Some(block) = oldest.and_then(|run| self.blocks.of(run)) else {
+            return false;
+        };
         let age = now.saturating_duration_since(block.born);
         let quiet = now.saturating_duration_since(topic.progress);
         let after = self.limits.spill_after;
@@ -48,7 +52,9 @@ impl Publisher {
 
     /// Drops the acknowledged beginning of a topic's flight.
     pub(super) fn trim_flight(&mut self, id: TopicId) {
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         while let Some(run) = topic.flight.front_mut() {
             let Some(block) = self.blocks.of(run) else {
                 topic.flight.pop_front();
@@ -83,7 +89,9 @@ impl Publisher {
     /// The same, without writing first what other topics gathered.
     pub(super) fn spill_flight(&mut self, id: TopicId) -> bool {
         self.trim_flight(id);
-        let Some(topic) = self.topics.get(id) else { return true };
+        let Some(topic) = self.topics.get(id) else {
+            return true;
+        };
         if topic.in_flight == 0 {
             self.drop_waiting(id);
             return true;
@@ -106,14 +114,25 @@ impl Publisher {
     fn write_flight(&mut self, id: TopicId) -> std::io::Result<(Vec<Written>, Vec<Written>)> {
         self.open_log(id)?;
         let now_ms = sluice_service::now().as_millis();
-        let Some(topic) = self.topics.get_mut(id) else { return Ok((Vec::new(), Vec::new())) };
-        let Topic { flight, waiting, backlog, .. } = topic;
-        let Some(backlog) = backlog else { return Err(std::io::Error::other("no log")) };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let Topic {
+            flight,
+            waiting,
+            backlog,
+            ..
+        } = topic;
+        let Some(backlog) = backlog else {
+            return Err(std::io::Error::other("no log"));
+        };
         let log = &mut backlog.held.log;
         let mut write = |runs: &mut dyn Iterator<Item = &Run>| -> std::io::Result<Vec<Written>> {
             let mut written = Vec::new();
             for run in runs {
-                let Some(block) = self.blocks.of(run) else { continue };
+                let Some(block) = self.blocks.of(run) else {
+                    continue;
+                };
                 let mut writer = FrameWriter::default();
                 let mut resolved = Bits::new((run.end - run.start) as usize);
                 for index in run.start..run.end {
@@ -124,10 +143,18 @@ impl Publisher {
                     }
                 }
                 let bytes = writer.finish(now_ms);
-                let Some(header) = frame::header(&bytes) else { continue };
+                let Some(header) = frame::header(&bytes) else {
+                    continue;
+                };
                 let start = log.next_pos()?;
                 log.append(&bytes)?;
-                written.push(Written { run: *run, start, end: log.end(), header, resolved });
+                written.push(Written {
+                    run: *run,
+                    start,
+                    end: log.end(),
+                    header,
+                    resolved,
+                });
             }
             Ok(written)
         };
@@ -139,15 +166,29 @@ impl Publisher {
 
     fn spilled(&mut self, id: TopicId, sent: Vec<Written>, unsent: Vec<Written>) {
         metrics::counter!("producer_spills_total").increment(1);
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         topic.flight.clear();
         topic.waiting.clear();
         let topic_state = topic.status_word();
-        for (written, flies) in sent.iter().map(|w| (w, true)).chain(unsent.iter().map(|w| (w, false)))
+        for (written, flies) in sent
+            .iter()
+            .map(|w| (w, true))
+            .chain(unsent.iter().map(|w| (w, false)))
         {
-            let Some(topic) = self.topics.get_mut(id) else { return };
-            let Some(backlog) = topic.backlog.as_mut() else { return };
-            let open = u64::from(written.header.count.saturating_sub(written.resolved.count()));
+            let Some(topic) = self.topics.get_mut(id) else {
+                return;
+            };
+            let Some(backlog) = topic.backlog.as_mut() else {
+                return;
+            };
+            let open = u64::from(
+                written
+                    .header
+                    .count
+                    .saturating_sub(written.resolved.count()),
+            );
             let log = &mut backlog.held.log;
             log.held_records += open;
             log.held_bytes += (frame::HEADER_BYTES + written.header.length) as u64;
@@ -172,7 +213,9 @@ impl Publisher {
 
     /// Lets go of drained records that are not handed over yet: they are read again later.
     pub(super) fn drop_waiting(&mut self, id: TopicId) {
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
         let waiting = std::mem::take(&mut topic.waiting);
         topic.rewind |= !waiting.is_empty();
         for run in waiting {

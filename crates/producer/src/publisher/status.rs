@@ -4,7 +4,11 @@ use super::Publisher;
 use super::topic::Topic;
 use crate::batch::Ticket;
 use crate::channels::{Note, Reply};
-use sluice_model::producer::{Heartbeat, HeldTopic, ProducerStatus, SpoolStatus, TopicFlow};
+use crate::flow::{FlowEvent, step};
+use sluice_model::producer::{
+    FlowState, Heartbeat, HeldTopic, ProducerStatus, SpoolStatus, TopicFlow,
+};
+use sluice_model::topic::Route;
 use std::time::Instant;
 
 impl Publisher {
@@ -18,8 +22,16 @@ impl Publisher {
     fn status(&mut self) -> ProducerStatus {
         self.write_gathered();
         let now_ms = sluice_service::now().as_millis();
-        let topics: Vec<TopicFlow> =
-            self.topics.iter_mut().map(|topic| flow(topic, now_ms)).collect();
+        let mut topics: Vec<TopicFlow> = self
+            .topics
+            .iter_mut()
+            .map(|topic| flow(topic, now_ms))
+            .collect();
+        let unmet = self
+            .routes
+            .values()
+            .filter(|route| !self.by_name.contains_key(&*route.topic_name));
+        topics.extend(unmet.map(routed));
         let totals = self.totals;
         ProducerStatus {
             instance: self.limits.instance.clone(),
@@ -50,13 +62,22 @@ impl Publisher {
         self.heartbeat_due = false;
         self.heartbeat_at = now + self.limits.heartbeat;
         let now_ms = sluice_service::now().as_millis();
-        let topics = self.topics.iter_mut().filter_map(|topic| beat(topic, now_ms)).collect();
+        let topics = self
+            .topics
+            .iter_mut()
+            .filter_map(|topic| beat(topic, now_ms))
+            .collect();
         let heartbeat = Heartbeat {
             instance: self.limits.instance.clone(),
             revision: self.revision.clone(),
             topics,
         };
-        if self.ends.notes.try_send(Note::Heartbeat(heartbeat)).is_err() {
+        if self
+            .ends
+            .notes
+            .try_send(Note::Heartbeat(heartbeat))
+            .is_err()
+        {
             tracing::debug!("the watcher is busy; the next heartbeat says it all");
         }
     }
@@ -72,6 +93,21 @@ fn flow(topic: &mut Topic, now_ms: i64) -> TopicFlow {
         oldest_held_ms: topic.oldest_held_ms(now_ms),
         in_flight: topic.in_flight,
         delivered: topic.delivered,
+    }
+}
+
+/// A topic of the table of which no record has come: where its first one would go.
+fn routed(route: &Route) -> TopicFlow {
+    let arriving = step(FlowState::Unknown, FlowEvent::Routed(route.status));
+    TopicFlow {
+        topic_name: route.topic_name.clone(),
+        state: step(arriving, FlowEvent::HeadMetTail),
+        status: Some(route.status.as_str().to_owned()),
+        held_records: 0,
+        held_bytes: 0,
+        oldest_held_ms: 0,
+        in_flight: 0,
+        delivered: 0,
     }
 }
 

@@ -120,7 +120,9 @@ impl Topic {
 
     /// Records held, in all lives.
     pub fn held_records(&self) -> u64 {
-        self.logs().map(|backlog| backlog.held.log.held_records).sum()
+        self.logs()
+            .map(|backlog| backlog.held.log.held_records)
+            .sum()
     }
 
     /// Bytes held, in all lives.
@@ -130,7 +132,9 @@ impl Topic {
 
     /// Bytes on disk, in all lives.
     pub fn disk_bytes(&self) -> u64 {
-        self.logs().map(|backlog| backlog.held.log.disk_bytes()).sum()
+        self.logs()
+            .map(|backlog| backlog.held.log.disk_bytes())
+            .sum()
     }
 
     fn logs(&self) -> impl Iterator<Item = &Backlog> {
@@ -140,7 +144,9 @@ impl Topic {
     /// Age of the oldest held record.
     pub fn oldest_held_ms(&mut self, now_ms: i64) -> u64 {
         let logs = self.backlog.iter_mut().chain(&mut self.retired);
-        let oldest = logs.filter_map(|backlog| backlog.held.log.oldest_ms()).min();
+        let oldest = logs
+            .filter_map(|backlog| backlog.held.log.oldest_ms())
+            .min();
         oldest.map_or(0, |born| now_ms.saturating_sub(born).max(0) as u64)
     }
 

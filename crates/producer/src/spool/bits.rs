@@ -9,7 +9,9 @@ pub struct Bits {
 impl Bits {
     /// No bit set, of `len`.
     pub fn new(len: usize) -> Self {
-        Self { words: vec![0; len.div_ceil(64)] }
+        Self {
+            words: vec![0; len.div_ceil(64)],
+        }
     }
 
     /// From stored words.
@@ -24,13 +26,19 @@ impl Bits {
 
     /// Whether a bit is set.
     pub fn get(&self, index: u32) -> bool {
-        let word = self.words.get(index as usize / 64).copied().unwrap_or_default();
+        let word = self
+            .words
+            .get(index as usize / 64)
+            .copied()
+            .unwrap_or_default();
         word >> (index % 64) & 1 == 1
     }
 
     /// Sets a bit; tells whether it was clear.
     pub fn set(&mut self, index: u32) -> bool {
-        let Some(word) = self.words.get_mut(index as usize / 64) else { return false };
+        let Some(word) = self.words.get_mut(index as usize / 64) else {
+            return false;
+        };
         let mask = 1 << (index % 64);
         let clear = *word & mask == 0;
         *word |= mask;

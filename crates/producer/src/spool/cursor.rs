@@ -31,20 +31,28 @@ struct Stored {
 
 /// Reads the cursor; a missing or damaged one is at the beginning.
 pub fn load(dir: &Path) -> Cursor {
-    let Ok(text) = fs_err::read_to_string(dir.join(FILE)) else { return Cursor::default() };
+    let Ok(text) = fs_err::read_to_string(dir.join(FILE)) else {
+        return Cursor::default();
+    };
     let parsed = text.split_once(' ').and_then(|(crc, json)| {
         let right = crc.parse::<u32>().ok()? == crc32fast::hash(json.as_bytes());
-        serde_json::from_str::<Stored>(json).ok().filter(|stored| right && stored.version == 1)
+        serde_json::from_str::<Stored>(json)
+            .ok()
+            .filter(|stored| right && stored.version == 1)
     });
     let Some(stored) = parsed else {
         tracing::warn!(dir = %dir.display(), "the cursor is damaged: records may be sent again");
         return Cursor::default();
     };
-    let ahead = stored.ahead.into_iter().map(|(segment, offset, words)| {
-        (Pos { segment, offset }, Bits::from_words(words))
-    });
+    let ahead = stored
+        .ahead
+        .into_iter()
+        .map(|(segment, offset, words)| (Pos { segment, offset }, Bits::from_words(words)));
     Cursor {
-        pos: Pos { segment: stored.segment, offset: stored.offset },
+        pos: Pos {
+            segment: stored.segment,
+            offset: stored.offset,
+        },
         ahead: ahead.collect(),
     }
 }
@@ -59,8 +67,12 @@ pub fn save(dir: &Path, cursor: &Cursor) -> std::io::Result<()> {
         .iter()
         .map(|(pos, bits)| (pos.segment, pos.offset, bits.words().to_vec()))
         .collect();
-    let stored =
-        Stored { version: 1, segment: cursor.pos.segment, offset: cursor.pos.offset, ahead };
+    let stored = Stored {
+        version: 1,
+        segment: cursor.pos.segment,
+        offset: cursor.pos.offset,
+        ahead,
+    };
     let json = serde_json::to_string(&stored)?;
     let text = format!("{} {json}", crc32fast::hash(json.as_bytes()));
     replace(dir, FILE, text.as_bytes())

@@ -34,14 +34,22 @@ impl DeadLetters {
         let dir = spool.join("dead-letter");
         files::create_dir(&dir)?;
         let file = files::append(&dir.join(format!("{topic}.jsonl")))?;
-        Ok(Self { file: BufWriter::new(file) })
+        Ok(Self {
+            file: BufWriter::new(file),
+        })
     }
 
     /// Adds a record.
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn push(&mut self, topic: &str, records: &Records, rec: &Rec, reason: &str) -> io::Result<()> {
+    pub fn push(
+        &mut self,
+        topic: &str,
+        records: &Records,
+        rec: &Rec,
+        reason: &str,
+    ) -> io::Result<()> {
         let (key, key_encoding) = text(records.part(rec.key));
         let (value, value_encoding) = text(records.part(rec.value));
         let encoded = records.part(rec.headers).unwrap_or_default();
@@ -52,11 +60,17 @@ impl DeadLetters {
             timestamp: (rec.timestamp > 0).then(|| Timestamp::from_millis(rec.timestamp)),
             key,
             value,
-            headers: headers::read(encoded).map(|(name, value)| Header::new(name, value)).collect(),
+            headers: headers::read(encoded)
+                .map(|(name, value)| Header::new(name, value))
+                .collect(),
             key_encoding,
             value_encoding,
         };
-        let letter = Letter { record, reason, at: sluice_service::now() };
+        let letter = Letter {
+            record,
+            reason,
+            at: sluice_service::now(),
+        };
         serde_json::to_writer(&mut self.file, &letter)?;
         self.file.write_all(b"\n")
     }

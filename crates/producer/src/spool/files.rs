@@ -10,7 +10,12 @@ use std::path::Path;
 /// # Errors
 /// When it cannot be created.
 pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Opens a file for appending, creating it when needed.
@@ -18,7 +23,11 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// # Errors
 /// When it cannot be opened.
 pub fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Creates a directory and its parents; only the owner enters.

@@ -42,7 +42,10 @@ pub struct FrameWriter {
 
 impl Default for FrameWriter {
     fn default() -> Self {
-        Self { bytes: vec![0; HEADER_BYTES], count: 0 }
+        Self {
+            bytes: vec![0; HEADER_BYTES],
+            count: 0,
+        }
     }
 }
 
@@ -77,7 +80,12 @@ impl FrameWriter {
         let length = (self.payload_bytes() as u32).to_le_bytes();
         let count = self.count.to_le_bytes();
         let born = born_ms.to_le_bytes();
-        let crc = checksum(length, count, born, self.bytes.get(HEADER_BYTES..).unwrap_or_default());
+        let crc = checksum(
+            length,
+            count,
+            born,
+            self.bytes.get(HEADER_BYTES..).unwrap_or_default(),
+        );
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&length);
@@ -113,17 +121,32 @@ pub enum Found {
 pub fn look(bytes: &[u8]) -> Found {
     let Some(header) = header(bytes) else {
         let begins = bytes.len() < HEADER_BYTES && MAGIC.starts_with(&bytes[..bytes.len().min(4)]);
-        return if begins { Found::Short(HEADER_BYTES) } else { Found::Damaged };
+        return if begins {
+            Found::Short(HEADER_BYTES)
+        } else {
+            Found::Damaged
+        };
     };
     if header.length > PAYLOAD_BYTES_MAX {
         return Found::Damaged;
     }
     let whole = HEADER_BYTES + header.length;
-    let Some(payload) = bytes.get(HEADER_BYTES..whole) else { return Found::Short(whole) };
+    let Some(payload) = bytes.get(HEADER_BYTES..whole) else {
+        return Found::Short(whole);
+    };
     let length = (header.length as u32).to_le_bytes();
-    let crc = checksum(length, header.count.to_le_bytes(), header.born_ms.to_le_bytes(), payload);
+    let crc = checksum(
+        length,
+        header.count.to_le_bytes(),
+        header.born_ms.to_le_bytes(),
+        payload,
+    );
     let right = crc == header.crc && walk(payload, 0, |_| ()).is_some_and(|n| n == header.count);
-    if right { Found::Frame(header) } else { Found::Damaged }
+    if right {
+        Found::Frame(header)
+    } else {
+        Found::Damaged
+    }
 }
 
 /// Reads a header without checking the payload.
@@ -209,7 +232,11 @@ mod tests {
                 headers: span(headers),
             });
         }
-        Records { block: block.into(), recs, ..Records::default() }
+        Records {
+            block: block.into(),
+            recs,
+            ..Records::default()
+        }
     }
 
     fn frame(samples: &[Sample]) -> Vec<u8> {

@@ -164,7 +164,10 @@ impl Log {
     /// # Errors
     /// When the disk does not take it; nothing of it stays then.
     pub fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        if self.segments.back().is_none_or(|last| last.len >= SEGMENT_BYTES)
+        if self
+            .segments
+            .back()
+            .is_none_or(|last| last.len >= SEGMENT_BYTES)
             || self.writer.is_none()
         {
             self.roll()?;
@@ -180,7 +183,10 @@ impl Log {
             return Err(error);
         }
         segment.len += frame.len() as u64;
-        self.end = Pos { segment: segment.number, offset: segment.len };
+        self.end = Pos {
+            segment: segment.number,
+            offset: segment.len,
+        };
         self.dirty = true;
         Ok(())
     }
@@ -199,7 +205,10 @@ impl Log {
         self.segments.push_back(Segment { number, len: 0 });
         self.writer = Some(file);
         let at_end = self.read == self.committed && self.committed == self.end;
-        let begin = Pos { segment: number, offset: 0 };
+        let begin = Pos {
+            segment: number,
+            offset: 0,
+        };
         if at_end {
             self.read = begin;
             self.committed = begin;
@@ -216,9 +225,17 @@ impl Log {
         if !self.dirty {
             return Ok(());
         }
-        let synced = self.writer.as_ref().map_or(Ok(()), File::sync_data).and_then(|()| {
-            if self.new_entries { files::sync_dir(&self.dir) } else { Ok(()) }
-        });
+        let synced = self
+            .writer
+            .as_ref()
+            .map_or(Ok(()), File::sync_data)
+            .and_then(|()| {
+                if self.new_entries {
+                    files::sync_dir(&self.dir)
+                } else {
+                    Ok(())
+                }
+            });
         match synced {
             Ok(()) => {
                 self.dirty = false;
@@ -272,7 +289,10 @@ impl Log {
     /// # Errors
     /// When a new segment is needed and the disk does not take it.
     pub fn next_pos(&mut self) -> io::Result<Pos> {
-        if self.segments.back().is_none_or(|last| last.len >= SEGMENT_BYTES)
+        if self
+            .segments
+            .back()
+            .is_none_or(|last| last.len >= SEGMENT_BYTES)
             || self.writer.is_none()
         {
             self.roll()?;
@@ -289,7 +309,14 @@ impl Log {
         let number = self.next_number;
         self.next_number += 1;
         let open = header.count.saturating_sub(resolved.count());
-        self.outstanding.push_back(Outstanding { number, start, end, header, resolved, open });
+        self.outstanding.push_back(Outstanding {
+            number,
+            start,
+            end,
+            header,
+            resolved,
+            open,
+        });
         number
     }
 
@@ -321,12 +348,18 @@ impl Log {
     }
 
     fn segment_len(&self, number: u64) -> u64 {
-        self.segments.iter().find(|segment| segment.number == number).map_or(0, |found| found.len)
+        self.segments
+            .iter()
+            .find(|segment| segment.number == number)
+            .map_or(0, |found| found.len)
     }
 
     fn next_segment_after(&self, number: u64) -> Pos {
         let next = self.segments.iter().find(|segment| segment.number > number);
-        next.map_or(self.committed, |next| Pos { segment: next.number, offset: 0 })
+        next.map_or(self.committed, |next| Pos {
+            segment: next.number,
+            offset: 0,
+        })
     }
 
     /// Bytes from the read position on: a chunk, or one whole frame if that is larger.
@@ -354,22 +387,36 @@ impl Log {
     }
 
     fn take_frames(&mut self, bytes: &Bytes) -> (Chunk, usize) {
-        let mut chunk = Chunk { bytes: bytes.clone(), frames: Vec::new() };
+        let mut chunk = Chunk {
+            bytes: bytes.clone(),
+            frames: Vec::new(),
+        };
         let mut at = 0;
         while at < bytes.len() {
             let rest = bytes.get(at..).unwrap_or_default();
             match frame::look(rest) {
                 Found::Frame(header) => {
                     let whole = frame::HEADER_BYTES + header.length;
-                    let start = Pos { offset: self.read.offset + at as u64, ..self.read };
-                    let end = Pos { offset: start.offset + whole as u64, ..start };
+                    let start = Pos {
+                        offset: self.read.offset + at as u64,
+                        ..self.read
+                    };
+                    let end = Pos {
+                        offset: start.offset + whole as u64,
+                        ..start
+                    };
                     let resolved = self
                         .ahead
                         .remove(&start)
                         .unwrap_or_else(|| Bits::new(header.count as usize));
                     let number = self.push_outstanding(start, end, header, resolved.clone());
                     let payload = at + frame::HEADER_BYTES;
-                    chunk.frames.push(ReadFrame { number, payload, header, resolved });
+                    chunk.frames.push(ReadFrame {
+                        number,
+                        payload,
+                        header,
+                        resolved,
+                    });
                     at += whole;
                 }
                 Found::Short(_) if at > 0 => break,
@@ -383,9 +430,15 @@ impl Log {
 
     /// Marks one record of an outstanding frame as dealt with; tells whether it was not before.
     pub fn resolve(&mut self, number: u64, index: u32) -> bool {
-        let Some(first) = self.outstanding.front().map(|first| first.number) else { return false };
-        let place = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        let Some(found) = place.and_then(|at| self.outstanding.get_mut(at)) else { return false };
+        let Some(first) = self.outstanding.front().map(|first| first.number) else {
+            return false;
+        };
+        let place = number
+            .checked_sub(first)
+            .and_then(|at| usize::try_from(at).ok());
+        let Some(found) = place.and_then(|at| self.outstanding.get_mut(at)) else {
+            return false;
+        };
         if !found.resolved.set(index) {
             return false;
         }
@@ -416,10 +469,16 @@ impl Log {
 
     /// How far everything is dealt with.
     pub fn cursor(&self) -> Cursor {
-        let pos = self.outstanding.front().map_or(self.read, |first| first.start);
+        let pos = self
+            .outstanding
+            .front()
+            .map_or(self.read, |first| first.start);
         let mut ahead = self.ahead.clone();
         ahead.retain(|at, _| *at >= pos);
-        let partly = self.outstanding.iter().filter(|frame| frame.resolved.count() > 0);
+        let partly = self
+            .outstanding
+            .iter()
+            .filter(|frame| frame.resolved.count() > 0);
         ahead.extend(partly.map(|frame| (frame.start, frame.resolved.clone())));
         Cursor { pos, ahead }
     }
@@ -461,7 +520,10 @@ impl Log {
             return Some(born);
         }
         let mut bytes = [0; frame::HEADER_BYTES];
-        self.open_reader(at.segment).ok()?.read_exact_at(&mut bytes, at.offset).ok()?;
+        self.open_reader(at.segment)
+            .ok()?
+            .read_exact_at(&mut bytes, at.offset)
+            .ok()?;
         let born = frame::header(&bytes)?.born_ms;
         self.oldest = Some((at, born));
         Some(born)

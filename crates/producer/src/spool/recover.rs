@@ -32,13 +32,22 @@ pub fn recover(dir: PathBuf, quarantine: &Path) -> io::Result<Recovered> {
     let cursor = cursor::load(&dir);
     let mut numbers = segment_numbers(&dir)?;
     numbers.sort_unstable();
-    let next = numbers.last().copied().unwrap_or(cursor.pos.segment).max(cursor.pos.segment) + 1;
+    let next = numbers
+        .last()
+        .copied()
+        .unwrap_or(cursor.pos.segment)
+        .max(cursor.pos.segment)
+        + 1;
     let from = cursor.pos;
     let mut log = Log::new(dir, cursor, next);
     let mut found = Totals::default();
     let last = numbers.last().copied();
     for number in numbers {
-        let start = if number == from.segment { from.offset } else { 0 };
+        let start = if number == from.segment {
+            from.offset
+        } else {
+            0
+        };
         let mut scan = Scan {
             dir: log.dir.clone(),
             quarantine: quarantine.to_path_buf(),
@@ -52,12 +61,19 @@ pub fn recover(dir: PathBuf, quarantine: &Path) -> io::Result<Recovered> {
         };
         log.segments.push_back(Segment { number, len });
         if number >= from.segment {
-            log.recovered_to(Pos { segment: number, offset: len });
+            log.recovered_to(Pos {
+                segment: number,
+                offset: len,
+            });
         }
     }
     log.held_records = found.records;
     log.held_bytes = found.bytes;
-    Ok(Recovered { log, quarantined: found.quarantined, torn_bytes: found.torn })
+    Ok(Recovered {
+        log,
+        quarantined: found.quarantined,
+        torn_bytes: found.torn,
+    })
 }
 
 fn segment_numbers(dir: &Path) -> io::Result<Vec<u64>> {
@@ -100,7 +116,10 @@ impl Scan {
                     if let Some(from) = damage.take() {
                         self.put_aside(&file, from, at, found);
                     }
-                    let pos = Pos { segment: self.number, offset: at };
+                    let pos = Pos {
+                        segment: self.number,
+                        offset: at,
+                    };
                     let whole = (HEADER_BYTES + header.length) as u64;
                     found.records += u64::from(header.count.saturating_sub(log.ahead_of(pos)));
                     found.bytes += whole;
@@ -126,11 +145,20 @@ impl Scan {
 
     fn put_aside(&self, file: &File, from: u64, to: u64, found: &mut Totals) {
         found.quarantined += 1;
-        let log = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let log = self
+            .dir
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let name = format!("{log}-{:010}-{from}.bin", self.number);
         let target = self.quarantine.join(name);
         let copied = files::create_dir(&self.quarantine).and_then(|()| {
-            if target.exists() { Ok(()) } else { copy(file, from, to, &target) }
+            if target.exists() {
+                Ok(())
+            } else {
+                copy(file, from, to, &target)
+            }
         });
         match copied {
             Ok(()) => tracing::error!(

@@ -10,14 +10,30 @@ fn frame(values: &[&str]) -> Vec<u8> {
     for value in values {
         let block = bytes::Bytes::copy_from_slice(value.as_bytes());
         let value = Some(Span::block(0, block.len()));
-        let rec = Rec { topic: 0, partition: -1, timestamp: 0, key: None, value, headers: None };
-        writer.push(&Records { block, ..Records::default() }, &rec);
+        let rec = Rec {
+            topic: 0,
+            partition: -1,
+            timestamp: 0,
+            key: None,
+            value,
+            headers: None,
+        };
+        writer.push(
+            &Records {
+                block,
+                ..Records::default()
+            },
+            &rec,
+        );
     }
     writer.finish(1)
 }
 
 fn meta(name: &str) -> Meta {
-    Meta { topic_name: name.into(), topic_id: Some(1) }
+    Meta {
+        topic_name: name.into(),
+        topic_id: Some(1),
+    }
 }
 
 fn hold(held: &mut Held, values: &[&str]) {
@@ -33,7 +49,10 @@ fn values(chunk: &Chunk) -> Vec<(u64, u32, String)> {
         for (index, rec) in recs.iter().enumerate() {
             let index = index as u32;
             if !frame.resolved.get(index) {
-                let records = Records { block: chunk.bytes.clone(), ..Records::default() };
+                let records = Records {
+                    block: chunk.bytes.clone(),
+                    ..Records::default()
+                };
                 let value = records.part(rec.value).unwrap().to_vec();
                 all.push((frame.number, index, String::from_utf8(value).unwrap()));
             }
@@ -63,11 +82,17 @@ fn what_was_committed_comes_back_in_order_after_a_restart() {
         let mut held = spool.create(meta("t")).unwrap();
         hold(&mut held, &["a", "b"]);
         hold(&mut held, &["c"]);
-        assert!(Spool::open(dir.path()).is_err(), "two processes must not share a spool");
+        assert!(
+            Spool::open(dir.path()).is_err(),
+            "two processes must not share a spool"
+        );
     }
     let (_spool, mut found) = Spool::open(dir.path()).unwrap();
     let held = &mut found.held[0];
-    assert_eq!((held.meta.topic_name.as_str(), held.log.held_records), ("t", 3));
+    assert_eq!(
+        (held.meta.topic_name.as_str(), held.log.held_records),
+        ("t", 3)
+    );
     assert_eq!(texts(&drain(&mut held.log)), ["a", "b", "c"]);
     hold(held, &["d"]);
     assert_eq!(texts(&drain(&mut held.log)), ["d"]);
@@ -111,13 +136,21 @@ fn a_torn_end_is_cut_and_a_damaged_block_put_aside() {
         log::segment_path(held.log.dir(), 1)
     };
     let one = frame(&["a"]).len() as u64;
-    let file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&segment)
+        .unwrap();
     file.write_all_at(b"X", one + 30).unwrap();
     file.set_len(one * 4 - 3).unwrap();
     let (_spool, mut found) = Spool::open(dir.path()).unwrap();
     assert_eq!((found.quarantined, found.torn_bytes), (1, one - 3));
     assert_eq!(texts(&drain(&mut found.held[0].log)), ["a", "c"]);
-    assert_eq!(std::fs::read_dir(dir.path().join("quarantine")).unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("quarantine"))
+            .unwrap()
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -140,7 +173,12 @@ fn dealt_with_segments_and_logs_leave_the_disk() {
     held.log.resolve(number, index);
     assert!(held.log.is_empty());
     held.remove().unwrap();
-    assert_eq!(std::fs::read_dir(dir.path().join("topics")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("topics"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// The names that wait for their request.
 #[derive(Debug)]
-pub struct Requests {
+pub(super) struct Requests {
     names: RefCell<BTreeMap<String, Try>>,
     names_max: usize,
     added: Notify,
@@ -29,15 +29,25 @@ struct Try {
 
 impl Requests {
     /// Room for so many names.
-    pub fn new(names_max: usize) -> Self {
-        Self { names: RefCell::default(), names_max, added: Notify::new() }
+    pub(super) fn new(names_max: usize) -> Self {
+        Self {
+            names: RefCell::default(),
+            names_max,
+            added: Notify::new(),
+        }
     }
 
     /// Adds a name; what finds no room is named again by the publisher.
-    pub fn add(&self, name: String) {
+    pub(super) fn add(&self, name: String) {
         let mut names = self.names.borrow_mut();
         if names.len() < self.names_max && !names.contains_key(&name) {
-            names.insert(name, Try { at: Instant::now(), failures: 0 });
+            names.insert(
+                name,
+                Try {
+                    at: Instant::now(),
+                    failures: 0,
+                },
+            );
             self.added.notify_one();
         }
     }
@@ -45,7 +55,12 @@ impl Requests {
     /// Files requests until the wish to stop.
     pub(super) async fn run(&self, watch: &Watch) {
         while !watch.shutdown.requested() {
-            let next = self.names.borrow().iter().min_by_key(|(_, t)| t.at).map(|(n, t)| (n.clone(), *t));
+            let next = self
+                .names
+                .borrow()
+                .iter()
+                .min_by_key(|(_, t)| t.at)
+                .map(|(n, t)| (n.clone(), *t));
             let wait = next.as_ref().map_or(RETRY_MAX, |(_, next)| {
                 next.at.saturating_duration_since(Instant::now())
             });
@@ -87,7 +102,11 @@ async fn file(watch: &Watch, name: &str) -> Result<(), String> {
     let call = call::request_topic(&topic);
     match watch.send(call).await {
         Ok(requested) => {
-            tracing::info!(topic.name = name, topic.id = requested.topic_id, "topic asked for");
+            tracing::info!(
+                topic.name = name,
+                topic.id = requested.topic_id,
+                "topic asked for"
+            );
             Ok(())
         }
         Err(error) if error.status() == Some(409) => Ok(()),

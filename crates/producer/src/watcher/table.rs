@@ -43,7 +43,10 @@ mod tests {
             partitions: 2,
             on_stop: OnStop::Hold,
         };
-        let routes = Routes { revision: "e-1".into(), topics: vec![route] };
+        let routes = Routes {
+            revision: "e-1".into(),
+            topics: vec![route],
+        };
         save(dir.path(), &routes).unwrap();
         assert_eq!(load(dir.path()), Some(routes));
         std::fs::write(dir.path().join(FILE), "{").unwrap();

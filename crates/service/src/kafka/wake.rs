@@ -21,7 +21,7 @@ type Callback = Box<dyn Fn() + Send + Sync>;
 pub struct WakeOnEvents {
     queue: *mut rd_kafka_queue_t,
     // Boxed twice: librdkafka is given a thin pointer that stays where it is.
-    callback: Box<Callback>,
+    _callback: Box<Callback>,
 }
 
 impl std::fmt::Debug for WakeOnEvents {
@@ -54,7 +54,7 @@ impl WakeOnEvents {
         let queue = unsafe { rd_kafka_queue_get_main(client.native_ptr()) };
         // SAFETY: queue is valid, and opaque outlives the registration (see drop).
         unsafe { rd_kafka_queue_cb_event_enable(queue, Some(wake), opaque) };
-        Self { queue, callback }
+        Self { queue, _callback: callback }
     }
 }
 
@@ -64,6 +64,5 @@ impl Drop for WakeOnEvents {
         unsafe { rd_kafka_queue_cb_event_enable(self.queue, None, std::ptr::null_mut()) };
         // SAFETY: gives back the reference of `new`.
         unsafe { rd_kafka_queue_destroy(self.queue) };
-        let _still_alive_until_here = &self.callback;
     }
 }

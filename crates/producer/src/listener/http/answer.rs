@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
     headers: Vec<(&'static str, String)>,
@@ -18,33 +18,49 @@ pub struct Answer {
 
 impl Answer {
     /// JSON.
-    pub fn json(status: u16, body: &impl Serialize) -> Self {
-        Self::of(status, "application/json", serde_json::to_vec(body).unwrap_or_default())
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
+        Self::of(
+            status,
+            "application/json",
+            serde_json::to_vec(body).unwrap_or_default(),
+        )
     }
 
     /// Prometheus text.
-    pub fn text(status: u16, body: String) -> Self {
-        Self::of(status, "text/plain; version=0.0.4; charset=utf-8", body.into_bytes())
+    pub(super) fn text(status: u16, body: String) -> Self {
+        Self::of(
+            status,
+            "text/plain; version=0.0.4; charset=utf-8",
+            body.into_bytes(),
+        )
     }
 
     /// Any bytes.
-    pub fn of(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body }
+    pub(super) fn of(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            content_type,
+            headers: Vec::new(),
+            body,
+        }
     }
 
     /// Adds a header.
-    pub fn with(mut self, name: &'static str, value: String) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
 
     /// The answer on the wire.
-    pub fn respond(self, request_id: &str) -> Response<Full<Bytes>> {
+    pub(super) fn respond(self, request_id: &str) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() =
             hyper::StatusCode::from_u16(self.status).unwrap_or(hyper::StatusCode::OK);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type),
+        );
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
         }
@@ -58,8 +74,11 @@ impl Answer {
 }
 
 /// A failure as an answer.
-pub fn problem(failure: Failure, request_id: &str) -> Response<Full<Bytes>> {
-    let Failure { mut problem, records } = failure;
+pub(super) fn problem(failure: Failure, request_id: &str) -> Response<Full<Bytes>> {
+    let Failure {
+        mut problem,
+        records,
+    } = failure;
     problem.request_id = Some(request_id.to_owned());
     let status = problem.status;
     let retry = problem.retry_after_s;
@@ -76,7 +95,10 @@ pub fn problem(failure: Failure, request_id: &str) -> Response<Full<Bytes>> {
         answer = answer.with("www-authenticate", "Bearer realm=\"sluice\"".to_owned());
     }
     if status == 405 {
-        let allow = if body.get("detail").is_some_and(|d| d.to_string().contains("POST")) {
+        let allow = if body
+            .get("detail")
+            .is_some_and(|d| d.to_string().contains("POST"))
+        {
             "POST"
         } else {
             "GET, HEAD"

@@ -11,18 +11,18 @@ const RETRY_S: u32 = 1;
 
 /// The check of credentials.
 #[derive(Debug)]
-pub struct Auth {
+pub(super) struct Auth {
     verifier: Verifier,
 }
 
 impl Auth {
     /// A check by the admin API.
-    pub fn new(verifier: Verifier) -> Self {
+    pub(super) fn new(verifier: Verifier) -> Self {
         Self { verifier }
     }
 
     /// Lets a request pass whose credential has a role.
-    pub async fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Box<Problem>> {
+    pub(super) async fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Box<Problem>> {
         let Some(token) = token(headers) else {
             let detail = "send Authorization: Bearer TOKEN, or X-Producer-Key";
             return Err(Box::new(Problem::new(Code::Unauthenticated, detail)));
@@ -33,13 +33,16 @@ impl Auth {
                 let detail = format!("account {} has not the role {role}", actor.account);
                 Err(Box::new(Problem::new(Code::Forbidden, detail)))
             }
-            Err(rejection @ Rejection::Invalid) => {
-                Err(Box::new(Problem::new(Code::Unauthenticated, rejection.to_string())))
-            }
+            Err(rejection @ Rejection::Invalid) => Err(Box::new(Problem::new(
+                Code::Unauthenticated,
+                rejection.to_string(),
+            ))),
             Err(rejection @ Rejection::Unavailable(_)) => {
                 tracing::warn!(%rejection, "a token cannot be checked");
                 let detail = "the token cannot be checked: the admin API does not answer";
-                Err(Box::new(Problem::new(Code::Unavailable, detail).retry_after(RETRY_S)))
+                Err(Box::new(
+                    Problem::new(Code::Unavailable, detail).retry_after(RETRY_S),
+                ))
             }
         }
     }

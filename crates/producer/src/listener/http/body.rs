@@ -14,7 +14,10 @@ const RETRY_S: u32 = 1;
 const OVERHEAD: usize = 2;
 
 /// Reads a body; its memory is reserved before it is read.
-pub async fn read(http: &Http, request: Request<Incoming>) -> Result<(Bytes, Charge), Box<Problem>> {
+pub(super) async fn read(
+    http: &Http,
+    request: Request<Incoming>,
+) -> Result<(Bytes, Charge), Box<Problem>> {
     if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
         && encoding.as_bytes() != b"identity"
     {
@@ -31,14 +34,17 @@ pub async fn read(http: &Http, request: Request<Incoming>) -> Result<(Bytes, Cha
     let Some(charge) = http.inlet.budget.try_reserve(room) else {
         metrics::counter!("producer_busy_answers_total").increment(1);
         let detail = "too much waits for Kafka already";
-        return Err(Box::new(Problem::new(Code::Busy, detail).retry_after(RETRY_S)));
+        return Err(Box::new(
+            Problem::new(Code::Busy, detail).retry_after(RETRY_S),
+        ));
     };
-    let bytes = match tokio::time::timeout(http.body_timeout, collect(body, http.body_max)).await {
-        Ok(bytes) => bytes?,
-        Err(_) => {
-            let detail = format!("the body did not arrive within {:?}", http.body_timeout);
-            return Err(Box::new(Problem::new(Code::RequestTimeout, detail)));
-        }
+    let bytes = if let Ok(bytes) =
+        tokio::time::timeout(http.body_timeout, collect(body, http.body_max)).await
+    {
+        bytes?
+    } else {
+        let detail = format!("the body did not arrive within {:?}", http.body_timeout);
+        return Err(Box::new(Problem::new(Code::RequestTimeout, detail)));
     };
     Ok((bytes, charge))
 }
@@ -50,7 +56,9 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Box<Problem>> 
             let detail = format!("the body cannot be read: {error}");
             Box::new(Problem::new(Code::MalformedRequest, detail))
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if bytes.len() + data.len() > max {
             return Err(too_large(max));
         }
@@ -63,5 +71,8 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Box<Problem>> 
 }
 
 fn too_large(max: usize) -> Box<Problem> {
-    Box::new(Problem::new(Code::TooLarge, format!("a body has at most {max} bytes")))
+    Box::new(Problem::new(
+        Code::TooLarge,
+        format!("a body has at most {max} bytes"),
+    ))
 }

@@ -12,7 +12,7 @@ use sluice_model::problem::{Code, Problem};
 
 /// How a body carries records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// One JSON value, or an array of them.
     Json,
     /// One JSON value a line.
@@ -27,11 +27,13 @@ pub enum Form {
 
 impl Form {
     /// The form that a content type names.
-    pub fn of(content_type: &str) -> Option<Self> {
+    pub(super) fn of(content_type: &str) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {
             "application/json" => Some(Self::Json),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Lines),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+                Some(Self::Lines)
+            }
             "application/octet-stream" => Some(Self::Octets),
             "application/vnd.kafka.json.v2+json" => Some(Self::ConfluentJson),
             "application/vnd.kafka.binary.v2+json" => Some(Self::ConfluentBinary),
@@ -40,17 +42,17 @@ impl Form {
     }
 
     /// Whether answers have Confluent's shape.
-    pub fn is_confluent(self) -> bool {
+    pub(super) fn is_confluent(self) -> bool {
         matches!(self, Self::ConfluentJson | Self::ConfluentBinary)
     }
 }
 
 /// One record of a body: taken (its place in the batch), or refused already.
-pub type Entry = Result<u32, Refusal>;
+pub(super) type Entry = Result<u32, Refusal>;
 
 /// A body as records.
 #[derive(Debug)]
-pub struct Parsed {
+pub(super) struct Parsed {
     /// The records that were taken.
     pub records: Records,
     /// Bytes of memory that they take.
@@ -66,7 +68,10 @@ struct Collector {
 
 impl Collector {
     fn new(block: &Bytes, record_max: usize) -> Self {
-        Self { assembler: Assembler::new(block.clone(), record_max), entries: Vec::new() }
+        Self {
+            assembler: Assembler::new(block.clone(), record_max),
+            entries: Vec::new(),
+        }
     }
 
     fn add(&mut self, rec: Result<Rec, Refusal>) {
@@ -77,7 +82,11 @@ impl Collector {
 
     fn finish(self) -> Parsed {
         let (records, bytes) = self.assembler.finish();
-        Parsed { records, bytes, entries: self.entries }
+        Parsed {
+            records,
+            bytes,
+            entries: self.entries,
+        }
     }
 }
 
@@ -85,7 +94,7 @@ impl Collector {
 ///
 /// # Errors
 /// When the body as a whole cannot be read, or the topic's name is illegal.
-pub fn for_topic(
+pub(super) fn for_topic(
     form: Form,
     topic: &str,
     key: Option<&str>,
@@ -108,7 +117,10 @@ pub fn for_topic(
             all.add(rec);
         }),
         Form::Octets => {
-            all.add(Ok(Rec { key, ..plain(topic, Some(Span::block(0, block.len()))) }));
+            all.add(Ok(Rec {
+                key,
+                ..plain(topic, Some(Span::block(0, block.len())))
+            }));
         }
         Form::ConfluentJson | Form::ConfluentBinary => confluent(&mut all, topic, form, block)?,
     }
@@ -116,7 +128,7 @@ pub fn for_topic(
 }
 
 /// Reads lines that name their topics.
-pub fn named_lines(block: &Bytes, record_max: usize) -> Parsed {
+pub(super) fn named_lines(block: &Bytes, record_max: usize) -> Parsed {
     let mut all = Collector::new(block, record_max);
     each_line(block, |start, end| {
         let index = all.assembler.len() as u32;
@@ -167,7 +179,10 @@ fn value_rec(
     value: &RawValue,
 ) -> Result<Rec, Refusal> {
     let value = all.assembler.place().json_part(value)?;
-    Ok(Rec { key, ..plain(topic, value) })
+    Ok(Rec {
+        key,
+        ..plain(topic, value)
+    })
 }
 
 #[derive(Deserialize)]
@@ -207,7 +222,10 @@ fn confluent_rec(
 ) -> Result<Rec, Refusal> {
     let partition = record.partition.unwrap_or(-1);
     if record.partition.is_some_and(|partition| partition < 0) {
-        return Err(Refusal::new(Code::Invalid, "partition must not be negative"));
+        return Err(Refusal::new(
+            Code::Invalid,
+            "partition must not be negative",
+        ));
     }
     let mut part = |raw: Option<&RawValue>| match raw {
         None => Ok(None),
@@ -217,12 +235,20 @@ fn confluent_rec(
     };
     let key = part(record.key)?;
     let value = part(record.value)?;
-    Ok(Rec { partition, key, ..plain(topic, value) })
+    Ok(Rec {
+        partition,
+        key,
+        ..plain(topic, value)
+    })
 }
 
 fn base64_part(all: &mut Collector, raw: &RawValue) -> Result<Option<Span>, Refusal> {
-    let text: Option<String> = serde_json::from_str(raw.get())
-        .map_err(|_| Refusal::new(Code::WrongType, "key and value must be base64 strings or null"))?;
+    let text: Option<String> = serde_json::from_str(raw.get()).map_err(|_| {
+        Refusal::new(
+            Code::WrongType,
+            "key and value must be base64 strings or null",
+        )
+    })?;
     let Some(text) = text else { return Ok(None) };
     let bytes = STANDARD
         .decode(text)
@@ -231,12 +257,22 @@ fn base64_part(all: &mut Collector, raw: &RawValue) -> Result<Option<Span>, Refu
 }
 
 fn not_json(error: &serde_json::Error) -> Refusal {
-    Refusal { detail: format!("not a JSON value: {error}"), ..malformed(error) }
+    Refusal {
+        detail: format!("not a JSON value: {error}"),
+        ..malformed(error)
+    }
 }
 
 fn not_a_body(error: &serde_json::Error) -> Box<Problem> {
-    let code = if error.is_data() { Code::Invalid } else { Code::MalformedJson };
-    Box::new(Problem::new(code, format!("the body cannot be read: {error}")))
+    let code = if error.is_data() {
+        Code::Invalid
+    } else {
+        Code::MalformedJson
+    };
+    Box::new(Problem::new(
+        code,
+        format!("the body cannot be read: {error}"),
+    ))
 }
 
 #[cfg(test)]
@@ -244,8 +280,9 @@ mod tests {
     use super::*;
 
     type Part = Option<Vec<u8>>;
+    type Read = Vec<Result<(Part, Part), Code>>;
 
-    fn read(form: Form, body: &str, key: Option<&str>) -> Result<Vec<Result<(Part, Part), Code>>, u16> {
+    fn read(form: Form, body: &str, key: Option<&str>) -> Result<Read, u16> {
         let block = Bytes::copy_from_slice(body.as_bytes());
         let parsed = for_topic(form, "t", key, &block, 100).map_err(|problem| problem.status)?;
         let part = |span| parsed.records.part(span).map(<[u8]>::to_vec);
@@ -259,8 +296,8 @@ mod tests {
         Ok(parsed.entries.iter().map(one).collect())
     }
 
-    fn some(text: &str) -> Part {
-        Some(text.as_bytes().to_vec())
+    fn bytes(text: &str) -> Vec<u8> {
+        text.as_bytes().to_vec()
     }
 
     #[test]
@@ -268,18 +305,28 @@ mod tests {
         assert_eq!(
             read(Form::Json, r#"[{"a": 1}, "text", null, 2]"#, Some("k")).unwrap(),
             [
-                Ok((some("k"), some(r#"{"a": 1}"#))),
-                Ok((some("k"), some("text"))),
-                Ok((some("k"), None)),
-                Ok((some("k"), some("2"))),
+                Ok((Some(bytes("k")), Some(bytes(r#"{"a": 1}"#)))),
+                Ok((Some(bytes("k")), Some(bytes("text")))),
+                Ok((Some(bytes("k")), None)),
+                Ok((Some(bytes("k")), Some(bytes("2")))),
             ]
         );
-        assert_eq!(read(Form::Json, r#" {"a":[1]} "#, None).unwrap(), [Ok((None, some(r#"{"a":[1]}"#)))]);
+        assert_eq!(
+            read(Form::Json, r#" {"a":[1]} "#, None).unwrap(),
+            [Ok((None, Some(bytes(r#"{"a":[1]}"#))))]
+        );
         assert_eq!(
             read(Form::Lines, "{\"a\":1}\r\n\nbad\n\"s\"", None).unwrap(),
-            [Ok((None, some("{\"a\":1}"))), Err(Code::MalformedJson), Ok((None, some("s")))]
+            [
+                Ok((None, Some(bytes("{\"a\":1}")))),
+                Err(Code::MalformedJson),
+                Ok((None, Some(bytes("s"))))
+            ]
         );
-        assert_eq!(read(Form::Octets, "a\nb", None).unwrap(), [Ok((None, some("a\nb")))]);
+        assert_eq!(
+            read(Form::Octets, "a\nb", None).unwrap(),
+            [Ok((None, Some(bytes("a\nb"))))]
+        );
     }
 
     #[test]
@@ -287,12 +334,16 @@ mod tests {
         let body = r#"{"records":[{"key":"k","value":{"a":1}},{"value":"s","partition":2},{"value":null}]}"#;
         assert_eq!(
             read(Form::ConfluentJson, body, None).unwrap(),
-            [Ok((some("\"k\""), some("{\"a\":1}"))), Ok((None, some("\"s\""))), Ok((None, None))]
+            [
+                Ok((Some(bytes("\"k\"")), Some(bytes("{\"a\":1}")))),
+                Ok((None, Some(bytes("\"s\"")))),
+                Ok((None, None))
+            ]
         );
         let body = r#"{"records":[{"key":"aw==","value":"dg=="},{"value":"!"}]}"#;
         assert_eq!(
             read(Form::ConfluentBinary, body, None).unwrap(),
-            [Ok((some("k"), some("v"))), Err(Code::Invalid)]
+            [Ok((Some(bytes("k")), Some(bytes("v")))), Err(Code::Invalid)]
         );
     }
 
