@@ -11,6 +11,7 @@ pub struct Lines {
     writer: Box<dyn Write + Send>,
     reader: BufReader<Box<dyn Read + Send>>,
     close: Box<dyn Fn() -> std::io::Result<()> + Send>,
+    last: u64,
 }
 
 impl std::fmt::Debug for Lines {
@@ -53,6 +54,7 @@ impl Lines {
             writer,
             reader: BufReader::new(reader),
             close,
+            last: 0,
         };
         lines.send("{\"hello\": {\"acks\": \"cumulative\"}}\n")?;
         let answer = lines.answer()?;
@@ -80,7 +82,9 @@ impl Lines {
         if self.reader.read_line(&mut line)? == 0 {
             return Ok(None);
         }
-        Ok(Some(serde_json::from_str(&line)?))
+        let answer: Value = serde_json::from_str(&line)?;
+        self.last = answer["acked"].as_u64().unwrap_or(self.last);
+        Ok(Some(answer))
     }
 
     /// Waits until the first `count` lines are acknowledged; answers the refusals that came meanwhile.
@@ -105,10 +109,7 @@ impl Lines {
     /// When that does not happen in time.
     pub fn finish(mut self) -> Outcome<u64> {
         (self.close)()?;
-        let mut last = 0;
-        while let Some(answer) = self.answer()? {
-            last = answer["acked"].as_u64().unwrap_or(last);
-        }
-        Ok(last)
+        while self.answer()?.is_some() {}
+        Ok(self.last)
     }
 }

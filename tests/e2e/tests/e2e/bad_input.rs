@@ -127,12 +127,14 @@ fn duplicates(stack: &Stack) -> Outcome {
     );
     let started = Instant::now();
     for n in 0..100 {
-        api.post("/api/topics", &json!({"name": format!("bad.after{n}")}))?
-            .expect(201)?;
+        let body = json!({"name": format!("bad.after{n}")});
+        let created = api.post("/api/topics", &body)?.expect(201)?;
+        let withdraw = format!("/api/topics/{}/withdraw", created["topic_id"]);
+        api.post_empty(&withdraw)?.expect(200)?;
     }
     ensure!(
         started.elapsed() < Duration::from_secs(20),
-        "100 creates took {:?}",
+        "100 creates and withdrawals took {:?}",
         started.elapsed()
     );
     Ok(())

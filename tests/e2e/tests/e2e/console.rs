@@ -3,7 +3,7 @@
 use crate::Test;
 use sluice_e2e::http::{Answer, Api};
 use sluice_e2e::stack::Stack;
-use sluice_e2e::{Outcome, ensure, ensure_eq};
+use sluice_e2e::{Outcome, ensure, ensure_eq, wait_for};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
@@ -142,11 +142,10 @@ fn consumer_console(stack: &Stack) -> Outcome {
     stack.active_topic("console.catalogue")?;
     let url = stack.fact("/consumer_api/url");
     let browser = Browser::sign_in(&stack.consumer("consumer")?, stack.token("consumer"))?;
-    let catalogue = browser.page("/ui/")?;
-    ensure!(
-        catalogue.text.contains("console.catalogue"),
-        "active topics are listed"
-    );
+    wait_for("the active topic is listed", || {
+        let listed = browser.page("/ui/")?.text.contains("console.catalogue");
+        Ok(listed.then_some(()))
+    })?;
     let done = browser.submit("/ui/subscribe", url, "topic_name=console.catalogue")?;
     ensure!(
         matches!(done.status, 200 | 303),

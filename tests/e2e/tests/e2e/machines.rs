@@ -47,10 +47,9 @@ impl Machine {
     fn address(&self) -> Outcome<String> {
         wait_for("the service says where it listens", || {
             let log = std::fs::read_to_string(&self.log)?;
-            let found = log
-                .split("\"http.listen\":\"")
-                .nth(1)
-                .and_then(|rest| rest.split('"').next());
+            let marks = ["\"http.listen\":\"", "\"input\":\"http\",\"address\":\""];
+            let rest = marks.iter().find_map(|mark| log.split(mark).nth(1));
+            let found = rest.and_then(|rest| rest.split('"').next());
             Ok(found.map(|address| format!("http://{address}")))
         })
     }

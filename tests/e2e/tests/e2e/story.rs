@@ -212,7 +212,7 @@ fn full_circle(stack: &Stack) -> Outcome {
         let answer = stack
             .producer("producer")?
             .post(&format!("/topics/{topic}"), &json!(1))?;
-        Ok((answer.status == 202).then_some(()))
+        Ok((answer.json()["records"][0]["topic_state"] == "inactive").then_some(()))
     })?;
     ensure_eq!(
         kafka::shape(stack.bootstrap(), topic)?,
@@ -233,11 +233,15 @@ fn full_circle(stack: &Stack) -> Outcome {
     ensure!(again != id, "the name has a new identity");
     sender.send(&line(topic, 7))?;
     sender.acked(2)?;
-    stack.wait_live(topic)?;
-    let values = kafka::values(stack.bootstrap(), topic)?;
-    ensure!(
-        values.contains(&"{\"n\":7}".to_owned()),
-        "the new topic takes records: {values:?}"
+    let values = wait_for("the new topic takes records", || {
+        let values = kafka::values(stack.bootstrap(), topic)?;
+        Ok(values.contains(&"{\"n\":7}".to_owned()).then_some(values))
+    })?;
+    let flow = stack.flow(topic)?;
+    ensure_eq!(
+        flow["held_records"],
+        1,
+        "what was held for the old one stays held"
     );
     ensure!(
         !values.contains(&"{\"n\":0}".to_owned()),
