@@ -1,5 +1,8 @@
 //! The rules that keep the house as crates/README.md draws it.
-#![expect(clippy::unwrap_used, reason = "a rule that cannot be checked has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a rule that cannot be checked has failed"
+)]
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

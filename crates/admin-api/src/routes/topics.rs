@@ -4,7 +4,6 @@ use super::command::{self, Reply};
 use super::{id, listing, page, query, versioned};
 use crate::app::request_topic::request_topic;
 use crate::auth::Caller;
-use crate::error::AppError;
 use crate::state::State;
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -12,6 +11,7 @@ use rusqlite::Connection;
 use sluice_model::access::Role;
 use sluice_model::body::Body;
 use sluice_model::lifecycle::State as TopicState;
+use sluice_model::policy::{Policy, Verdict, judge};
 use sluice_model::problem::{Code, Problem};
 use sluice_model::topic::{NewTopic, OnStop, Requested, Topic};
 use sluice_service::http::body::JsonBytes;
@@ -109,7 +109,7 @@ pub async fn create(
     body: JsonBytes,
 ) -> Result<HttpResponse, Failure> {
     let actor = caller.may(Role::Producer)?;
-    let asked = new_topic(&body.0)?;
+    let asked = new_topic(&body.0, &state.policy)?;
     let work = move |connection: &Connection, context: &crate::app::Context| {
         let requested = request_topic(connection, context, &asked)?;
         Reply::new(201, &requested)
@@ -119,7 +119,7 @@ pub async fn create(
         .respond())
 }
 
-fn new_topic(bytes: &[u8]) -> Result<NewTopic, AppError> {
+fn new_topic(bytes: &[u8], policy: &Policy) -> Result<NewTopic, Problem> {
     let mut body = Body::parse(bytes)?;
     let name = body.required_text("name");
     let asked = NewTopic {
@@ -136,8 +136,23 @@ fn new_topic(bytes: &[u8]) -> Result<NewTopic, AppError> {
         owner: body.text("owner"),
         on_stop: on_stop(&mut body),
     };
-    body.finish()?;
-    Ok(asked)
+    match body.finish() {
+        Ok(()) => Ok(asked),
+        Err(problem) => Err(with_broken_rules(problem, policy, &asked)),
+    }
+}
+
+/// A body whose form is wrong is judged all the same, so that every fault is told at once.
+fn with_broken_rules(mut problem: Problem, policy: &Policy, asked: &NewTopic) -> Problem {
+    if let Verdict::Refuse(faults) = judge(policy, asked) {
+        let known: Vec<String> = problem.errors.iter().map(|e| e.pointer.clone()).collect();
+        problem.errors.extend(
+            faults
+                .into_iter()
+                .filter(|fault| !known.contains(&fault.pointer)),
+        );
+    }
+    problem
 }
 
 fn on_stop(body: &mut Body) -> Option<OnStop> {

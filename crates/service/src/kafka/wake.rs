@@ -54,7 +54,10 @@ impl WakeOnEvents {
         let queue = unsafe { rd_kafka_queue_get_main(client.native_ptr()) };
         // SAFETY: queue is valid, and opaque outlives the registration (see drop).
         unsafe { rd_kafka_queue_cb_event_enable(queue, Some(wake), opaque) };
-        Self { queue, _callback: callback }
+        Self {
+            queue,
+            _callback: callback,
+        }
     }
 }
 

@@ -93,6 +93,13 @@ fn bad_topics(stack: &Stack) -> Outcome {
             .is_some_and(|e| e.iter().any(|e| e["pointer"] == pointer));
         ensure!(named, "{body} should name {pointer}: {problem}");
     }
+    let several = json!({"name": "a b", "partitons": 3, "replication_factor": 0});
+    let problem = api.post("/api/topics", &several)?.problem(422)?;
+    ensure_eq!(
+        problem["errors"].as_array().map(Vec::len),
+        Some(3),
+        "all at once: {problem}"
+    );
     let malformed = api
         .post_raw("/api/topics", "application/json", "{\"name\": ")?
         .problem(400)?;
