@@ -4,9 +4,8 @@
 use crate::Test;
 use serde_json::json;
 use sluice_e2e::http::Api;
-use sluice_e2e::stack::Stack;
+use sluice_e2e::stack::{Stack, root};
 use sluice_e2e::{Outcome, ensure_eq, kafka, wait_for};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -29,8 +28,12 @@ impl Drop for Machine {
 }
 
 impl Machine {
-    fn start(stack: &Stack, dir: &Path, service: &str, config: &str) -> Outcome<Self> {
-        std::fs::create_dir_all(dir)?;
+    /// Starts a service with its file of tests/fixtures/machines.
+    fn start(stack: &Stack, dir: &Path, service: &str, admin: &str) -> Outcome<Self> {
+        let fixture = root().join(format!("tests/fixtures/machines/{service}.toml"));
+        let config = std::fs::read_to_string(fixture)?
+            .replace("@KAFKA@", stack.bootstrap())
+            .replace("@ADMIN@", admin);
         std::fs::write(dir.join("service.toml"), config)?;
         let log = dir.join("service.log");
         let child = Command::new(stack.binaries()?.join(format!("sluice-{service}")))
@@ -58,36 +61,18 @@ impl Machine {
 fn three_machines(stack: &Stack) -> Outcome {
     let home = tempfile::tempdir()?;
     let dir = |name: &str| home.path().join(name);
-    let accounts = [
-        ("ana", "producer"),
-        ("ben", "approver"),
-        ("daemon", "producer"),
-        ("service", "consumer"),
-    ];
     for machine in ["admin", "producer", "consumer"] {
         std::fs::create_dir_all(dir(machine))?;
     }
-    let mut tokens = String::new();
-    for (account, role) in accounts {
+    for account in ["ana", "ben", "daemon", "service"] {
         std::fs::write(dir("admin").join(account), format!("token-of-{account}"))?;
-        write!(
-            tokens,
-            "{{account = \"{account}\", roles = [\"{role}\"], token_file = \"{account}\"}}, "
-        )?;
     }
-    let kafka = format!(
-        "[kafka]\nbootstrap = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n",
-        stack.bootstrap()
-    );
-    let admin_config = format!("bootstrap_tokens = [{tokens}]\n{kafka}");
-    let admin = Machine::start(stack, &dir("admin"), "admin-api", &admin_config)?;
-    let url = admin.address()?;
     std::fs::write(dir("producer").join("token"), "token-of-daemon")?;
     std::fs::write(dir("consumer").join("token"), "token-of-service")?;
-    let link = format!("{kafka}[admin_api]\nurl = \"{url}\"\ntoken_file = \"token\"\n");
-    let producer_config = format!("{link}[inputs.tcp]\nlisten = \"127.0.0.1:0\"\n");
-    let producer = Machine::start(stack, &dir("producer"), "producer", &producer_config)?;
-    let consumer = Machine::start(stack, &dir("consumer"), "consumer-api", &link)?;
+    let admin = Machine::start(stack, &dir("admin"), "admin-api", "")?;
+    let url = admin.address()?;
+    let producer = Machine::start(stack, &dir("producer"), "producer", &url)?;
+    let consumer = Machine::start(stack, &dir("consumer"), "consumer-api", &url)?;
 
     let topic = "machines.orders";
     let asked = Api::new(&url, "token-of-ana")?
