@@ -19,6 +19,7 @@ pub(crate) struct AuditLine {
     pub(crate) exact: When,
     pub(crate) actor: String,
     pub(crate) action: String,
+    pub(crate) did: String,
     pub(crate) kind: String,
     pub(crate) topic: String,
     pub(crate) topic_href: Option<String>,
@@ -34,6 +35,7 @@ impl AuditLine {
             exact: When::exact(row.at),
             actor: row.actor.clone(),
             action: row.action.clone(),
+            did: past(&row.action),
             kind: row.kind.clone().unwrap_or_default(),
             topic: row.topic_name.clone().unwrap_or_default(),
             topic_href: row.topic_id.map(|id| format!("/ui/topics/{id}")),
@@ -195,4 +197,32 @@ pub fn producers(viewer: &Viewer, producers: &[ProducerSeen]) -> String {
         shell: Shell::new(viewer, "/ui/producers", "Producers"),
         producers: lines.collect(),
     })
+}
+
+/// What somebody did, from the verb of the audit: "approve" as "approved".
+fn past(action: &str) -> String {
+    match action {
+        "request" => "asked for".to_owned(),
+        "withdraw" => "withdrew".to_owned(),
+        "purged" => "deleted from Kafka".to_owned(),
+        "purge_started" => "began to delete".to_owned(),
+        "provisioned" => "created in Kafka".to_owned(),
+        "cancel" => "cancelled".to_owned(),
+        verb if verb.ends_with('e') => format!("{verb}d"),
+        verb => format!("{verb}ed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::past;
+
+    #[test]
+    fn verbs_read_as_what_was_done() {
+        let read = ["approve", "reject", "expire", "deactivate", "withdraw"].map(past);
+        assert_eq!(
+            read,
+            ["approved", "rejected", "expired", "deactivated", "withdrew"]
+        );
+    }
 }
