@@ -4,7 +4,6 @@
 //! Invariants: every call has a bound in time; answers may have members that this version does not
 //! know; an error tells apart "said no" and "did not answer".
 
-#[cfg(feature = "blocking")]
 pub mod blocking;
 pub mod call;
 mod client;

@@ -5,7 +5,7 @@ use crate::state::State;
 use crate::store;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, header};
+use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use sluice_model::access::{Actor, Role};
@@ -13,13 +13,15 @@ use sluice_model::problem::{Code, Problem};
 use sluice_service::http::body::FormFields;
 use sluice_service::http::cookie::same_origin;
 use sluice_service::http::credential;
-use sluice_service::http::page::{CONSOLE_CSP, html, redirect};
+pub(super) use sluice_service::http::page::show;
+use sluice_service::http::page::{
+    CONSOLE_CSP, came_from, encoded, html, problem_of, redirect, with_cookie,
+};
 use sluice_service::http::problem::{Failure, internal};
 use sluice_service::http::track::request_id;
 use sluice_service::now;
 use sluice_service::secret::Secret;
 use sluice_ui::page::{self, Service, Trouble, Viewer, local_path, notice};
-use std::fmt::Write as _;
 use std::future::{Ready, ready};
 
 /// Somebody who may look at pages: by a session's cookie or by a bearer.
@@ -68,11 +70,6 @@ pub(super) async fn viewer(request: &HttpRequest, state: &State, actor: Actor) -
     }
 }
 
-/// A page as an answer.
-pub(super) fn show(page: String) -> HttpResponse {
-    html(200, CONSOLE_CSP, page)
-}
-
 /// The middleware of all pages: forms come from our own pages, errors are pages, and who is not
 /// signed in is sent to the login.
 pub(super) async fn pages<B: MessageBody + 'static>(
@@ -93,24 +90,6 @@ pub(super) async fn pages<B: MessageBody + 'static>(
     let (request, _) = response.into_parts();
     let answer = error_page(&request, &problem).await;
     Ok(ServiceResponse::new(request, answer).map_into_right_body())
-}
-
-/// The problem that an answer stands for, unless it is a page already.
-fn problem_of<B>(response: &ServiceResponse<B>) -> Option<Problem> {
-    let failure = response
-        .response()
-        .error()
-        .and_then(|error| error.as_error::<Failure>());
-    if let Some(failure) = failure {
-        return Some((*failure.0).clone());
-    }
-    match response.status().as_u16() {
-        405 => Some(Problem::new(
-            Code::MethodNotAllowed,
-            "this page does not take that method",
-        )),
-        _ => None,
-    }
 }
 
 async fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
@@ -140,28 +119,7 @@ async fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
 
 /// The page of ours that a request came from.
 fn back(request: &HttpRequest) -> String {
-    let referer = request
-        .headers()
-        .get(header::REFERER)
-        .and_then(|value| value.to_str().ok());
-    let path = referer
-        .and_then(|referer| referer.split_once("://"))
-        .and_then(|(_, rest)| rest.find('/').map(|slash| &rest[slash..]))
-        .unwrap_or("/ui/");
-    local_path(path).to_owned()
-}
-
-/// A path as the value of a query parameter.
-fn encoded(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _infallible = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    local_path(came_from(request).as_deref().unwrap_or("/ui/")).to_owned()
 }
 
 /// `GET /ui/login`
@@ -176,14 +134,7 @@ pub(super) async fn login(state: web::Data<State>, form: FormFields) -> HttpResp
     let next = form.get("next").unwrap_or_default();
     let token = form.get("token").unwrap_or_default();
     match state.tokens.identify(Some(token), true, now()) {
-        Ok(_) => {
-            let cookie = state.sessions.start(token);
-            let mut answer = redirect(local_path(next));
-            match answer.add_cookie(&cookie) {
-                Ok(()) => answer,
-                Err(error) => actix_web::ResponseError::error_response(&internal(&error)),
-            }
-        }
+        Ok(_) => with_cookie(redirect(local_path(next)), &state.sessions.start(token)),
         Err(problem) => {
             let words = format!("You are not signed in: {}.", problem.detail);
             html(
@@ -197,9 +148,8 @@ pub(super) async fn login(state: web::Data<State>, form: FormFields) -> HttpResp
 
 /// `POST /ui/logout`
 pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let mut answer = redirect("/ui/login?did=signout");
-    match answer.add_cookie(&state.sessions.end(&request)) {
-        Ok(()) => answer,
-        Err(error) => actix_web::ResponseError::error_response(&internal(&error)),
-    }
+    with_cookie(
+        redirect("/ui/login?did=signout"),
+        &state.sessions.end(&request),
+    )
 }

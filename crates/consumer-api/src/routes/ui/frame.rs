@@ -5,15 +5,17 @@ use crate::access::{self, Caller};
 use crate::context::Context;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, header};
+use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use sluice_model::access::{Actor, Role};
 use sluice_model::problem::{Code, Problem};
 use sluice_service::http::body::FormFields;
 use sluice_service::http::cookie::same_origin;
-use sluice_service::http::page::{CONSOLE_CSP, html, redirect};
-use sluice_service::http::problem::{Failure, internal, respond};
+pub(super) use sluice_service::http::page::show;
+use sluice_service::http::page::{
+    CONSOLE_CSP, came_from, encoded, html, problem_of, redirect, with_cookie,
+};
 use sluice_service::http::track::request_id;
 use sluice_service::now;
 use sluice_service::secret::Secret;
@@ -34,11 +36,6 @@ pub(super) fn viewer(request: &HttpRequest, context: &Context, actor: Actor) -> 
         now: now(),
         notice: value(request, "did").as_deref().and_then(notice),
     }
-}
-
-/// A page as an answer.
-pub(super) fn show(page: String) -> HttpResponse {
-    html(200, CONSOLE_CSP, page)
 }
 
 /// The middleware of all pages: forms come from our own pages, who is not signed in is sent to the
@@ -87,24 +84,6 @@ async fn admit(request: &HttpRequest) -> Result<Option<Caller>, Problem> {
     Ok(Some(caller))
 }
 
-/// The problem that an answer stands for, unless it is a page already.
-fn problem_of<B>(response: &ServiceResponse<B>) -> Option<Problem> {
-    let failure = response
-        .response()
-        .error()
-        .and_then(|error| error.as_error::<Failure>());
-    if let Some(failure) = failure {
-        return Some((*failure.0).clone());
-    }
-    let refused = || {
-        Problem::new(
-            Code::MethodNotAllowed,
-            "this page does not take that method",
-        )
-    };
-    (response.status().as_u16() == 405).then(refused)
-}
-
 fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
     let path = request
         .uri()
@@ -114,8 +93,7 @@ fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
     let back = back(request);
     if problem.is(Code::Unauthenticated) {
         let next = local_path(if reads { path } else { back.as_str() });
-        let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
-        return redirect(&format!("/ui/login?next={next}"));
+        return redirect(&format!("/ui/login?next={}", encoded(next)));
     }
     let mut problem = problem.clone();
     problem.request_id = request_id();
@@ -131,15 +109,7 @@ fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
 
 /// The page of ours that a request came from.
 fn back(request: &HttpRequest) -> String {
-    let referer = request
-        .headers()
-        .get(header::REFERER)
-        .and_then(|value| value.to_str().ok());
-    let path = referer
-        .and_then(|referer| referer.split_once("://"))
-        .and_then(|(_, rest)| rest.find('/').map(|slash| &rest[slash..]))
-        .unwrap_or("/ui/");
-    local_path(path).to_owned()
+    local_path(came_from(request).as_deref().unwrap_or("/ui/")).to_owned()
 }
 
 /// `GET /ui/login`
@@ -169,14 +139,4 @@ pub(super) async fn logout(request: HttpRequest, context: web::Data<Context>) ->
         redirect("/ui/login?did=signout"),
         &context.sessions.end(&request),
     )
-}
-
-fn with_cookie(
-    mut answer: HttpResponse,
-    cookie: &actix_web::cookie::Cookie<'static>,
-) -> HttpResponse {
-    match answer.add_cookie(cookie) {
-        Ok(()) => answer,
-        Err(error) => respond(&internal(&error).0),
-    }
 }
