@@ -145,6 +145,7 @@ fn server(context: &Context, listener: TcpListener) -> anyhow::Result<actix_web:
 fn watch_kafka(context: &Context) -> anyhow::Result<()> {
     let (health, shutdown) = (context.health.clone(), context.shutdown.clone());
     let cluster: Arc<Cluster> = Arc::clone(context.clusters.governed());
+    health.degraded("kafka", "no broker has answered yet");
     let watch = move || {
         while !shutdown.requested() {
             let pause = match cluster.look(METADATA_TIMEOUT) {

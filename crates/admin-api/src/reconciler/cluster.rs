@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The longest look at metadata. It blocks a thread, and a stop of the service waits for that thread.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
 /// The governed cluster.
 #[derive(Clone)]
 pub struct Kafka {
@@ -66,7 +69,7 @@ impl Kafka {
     /// When no broker answers in time.
     pub async fn look(&self, topic: Option<String>) -> Result<Cluster, ClusterError> {
         let admin = Arc::clone(&self.admin);
-        let timeout = self.timeout;
+        let timeout = self.timeout.min(LOOK_MAX);
         let fetch = move || admin.inner().fetch_metadata(topic.as_deref(), timeout);
         let fetched = tokio::task::spawn_blocking(fetch).await;
         let metadata = fetched.unwrap_or(Err(KafkaError::Canceled))?;

@@ -26,6 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Runs passes until the service stops.
 pub async fn run(state: State, kafka: Kafka) {
     let started = now();
+    state.health.degraded("kafka", "no broker has answered yet");
     let mut broker_check: Option<Instant> = None;
     loop {
         let outcome = pass(&state, &kafka, started).await;
