@@ -214,6 +214,12 @@ fn full_circle(stack: &Stack) -> Outcome {
             .post(&format!("/topics/{topic}"), &json!(1))?;
         Ok((answer.json()["records"][0]["topic_state"] == "inactive").then_some(()))
     })?;
+    // The first such answer may be about a record that was on its way to Kafka when the fence came
+    // and arrives there all the same; one that is sent behind the fence stays.
+    let behind = stack
+        .producer("producer")?
+        .post(&format!("/topics/{topic}"), &json!(2))?;
+    behind.expect(202)?;
     ensure_eq!(
         kafka::shape(stack.bootstrap(), topic)?,
         Some((1, 1)),
@@ -237,11 +243,10 @@ fn full_circle(stack: &Stack) -> Outcome {
         let values = kafka::values(stack.bootstrap(), topic)?;
         Ok(values.contains(&"{\"n\":7}".to_owned()).then_some(values))
     })?;
-    let flow = stack.flow(topic)?;
-    ensure_eq!(
-        flow["held_records"],
-        1,
-        "what was held for the old one stays held"
+    let held = stack.flow(topic)?["held_records"].as_u64();
+    ensure!(
+        held >= Some(1),
+        "what was held for the old one stays held: {held:?}"
     );
     ensure!(
         !values.contains(&"{\"n\":0}".to_owned()),
