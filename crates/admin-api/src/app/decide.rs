@@ -3,7 +3,7 @@
 use super::transition::transition;
 use super::{Context, Decision, check_four_eyes, check_version, delete, request, topic};
 use crate::error::Outcome;
-use crate::store::{requests, topics};
+use crate::store::requests;
 use rusqlite::Connection;
 use sluice_model::access::Role;
 use sluice_model::lifecycle::Event;
@@ -72,7 +72,7 @@ fn decide_topic(
         check_owner(context, &before.requested_by)?;
     }
     let reason = decision.reason.as_deref();
-    let mut after = transition(connection, context, before, event, reason, create.as_ref())?;
+    let after = transition(connection, context, before, event, reason, create.as_ref())?;
     // After the step, so that an illegal one is told first.
     if event == Event::Approve {
         check_four_eyes(context, &before.requested_by)?;
@@ -80,13 +80,8 @@ fn decide_topic(
     if let (Some(status), Some(create)) = (request_status(event), create) {
         close(connection, context, create, status, reason)?;
     }
-    match event {
-        Event::Deactivate if context.lifecycle.purge_on_deactivate => {
-            after.purge_after = delete::due(context);
-            topics::update_intent(connection, &after)?;
-        }
-        Event::Reactivate => delete::call_off(connection, context, after.topic_id)?,
-        _ => {}
+    if event == Event::Reactivate {
+        delete::call_off(connection, context, after.topic_id)?;
     }
     Ok(after)
 }

@@ -1,6 +1,6 @@
 //! One step of a topic: the new intent, the audit row and the change, together.
 
-use super::Context;
+use super::{Context, delete};
 use crate::error::Outcome;
 use crate::store::{audit, changes, changes::Feed, topics};
 use rusqlite::Connection;
@@ -38,6 +38,9 @@ pub(super) fn transition(
     after.ended_at = transition.ended_at;
     if transition.clears_purge {
         after.purge_after = None;
+    }
+    if event == Event::Deactivate && context.lifecycle.purge_on_deactivate {
+        after.purge_after = delete::due(context);
     }
     if reason.is_some() || matches!(event, Event::Reactivate) {
         after.reason = reason.map(str::to_owned);
