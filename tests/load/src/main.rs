@@ -1,62 +1,61 @@
-//! Measures a running stack beside a bare librdkafka loop on the same broker, in one run, and prints
-//! ratios: `sluice-load STACK.JSON [ROUNDS]`. Started by `scripts/bench`.
+//! Measures a running stack beside its references on the same broker, in one run, and prints ratios:
+//! `sluice-load STACK.JSON [--only GROUP[/PART]]... [ROUNDS]`. Started by `scripts/bench`.
+//!
+//! A group is a module here; a part of it is a file of that module and a line in its `run`.
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "printing figures is what this program is for"
 )]
 
 mod approve;
-mod produce;
+mod bench;
+mod consumer;
+mod figures;
+mod governance;
+mod producer;
 
-use serde_json::Value;
+use bench::{Bench, Part};
 use sluice_e2e::Outcome;
 
 /// Rounds of each throughput measurement unless told; the median counts.
 const ROUNDS: usize = 3;
+/// How it is called.
+const USAGE: &str = "usage: sluice-load STACK.JSON [--only GROUP[/PART]]... [ROUNDS]";
 
-/// What is measured.
-#[derive(Debug)]
-pub(crate) struct Target {
-    facts: Value,
-}
-
-impl Target {
-    pub(crate) fn fact(&self, pointer: &str) -> &str {
-        self.facts
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    }
-}
+/// The groups in the order of their rows.
+const GROUPS: [Part; 4] = [
+    ("producer", producer::run),
+    ("approve", approve::run),
+    ("consumer", consumer::run),
+    ("governance", governance::run),
+];
 
 fn main() -> Outcome {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments
-        .next()
-        .ok_or("usage: sluice-load STACK.JSON [ROUNDS]")?;
-    let rounds = arguments.next().map_or(Ok(ROUNDS), |text| text.parse())?;
-    let target = Target {
-        facts: serde_json::from_str(&std::fs::read_to_string(path)?)?,
-    };
-    println!("| what | ours | reference | ratio |\n|---|---|---|---|");
-    for (size, count) in [(100, 2_000_000), (1024, 400_000)] {
-        let figures = produce::compare(&target, size, count, rounds)?;
-        let ratio = figures.tcp / figures.bare;
-        println!(
-            "| TCP lines to Kafka, {size} B values, one connection | {:.0} records/s | bare rdkafka loop {:.0} records/s | {ratio:.2} |",
-            figures.tcp, figures.bare
-        );
+    let path = arguments.next().ok_or(USAGE)?;
+    let mut only = Vec::new();
+    let mut rounds = ROUNDS;
+    while let Some(argument) = arguments.next() {
+        if argument == "--only" {
+            only.push(arguments.next().ok_or(USAGE)?);
+        } else {
+            rounds = argument.parse()?;
+        }
     }
-    let times = approve::first_acks(&target, 50)?;
-    println!(
-        "| answer of approve to first held record acked, 50 topics | p50 {:.1} ms, p99 {:.1} ms | | |",
-        times.p50, times.p99
-    );
+    let known = |word: &String| {
+        let group = word.split('/').next();
+        GROUPS.iter().any(|(name, _)| Some(*name) == group)
+    };
+    if let Some(stranger) = only.iter().find(|word| !known(word)) {
+        return Err(format!("there is no group {stranger:?}; {USAGE}").into());
+    }
+    let bench = Bench::new(&std::fs::read_to_string(path)?, only, rounds)?;
+    println!("| what | ours | reference | ratio |\n|---|---|---|---|");
+    for (name, run) in GROUPS {
+        if bench.has_group(name) {
+            run(&bench)?;
+        }
+    }
     Ok(())
-}
-
-/// The middle one of some figures.
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
 }

@@ -1,12 +1,11 @@
 //! Throughput of one TCP connection beside a bare `BaseProducer` loop with the daemon's own settings.
 
-use crate::{Target, median};
+use crate::bench::{Bench, row};
+use crate::figures::{median, per_second};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use serde_json::json;
-use sluice_e2e::http::Api;
-use sluice_e2e::{Outcome, kafka, wait_for};
+use sluice_e2e::{Outcome, kafka};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -16,63 +15,44 @@ const CHUNK_LINES: usize = 1000;
 /// Time for the last records of the bare loop.
 const FLUSH: Duration = Duration::from_secs(60);
 
-/// Records per second.
-#[derive(Debug)]
-pub(crate) struct Figures {
-    pub(crate) tcp: f64,
-    pub(crate) bare: f64,
+pub(super) fn run(bench: &Bench) -> Outcome {
+    for (size, count) in [(100, 2_000_000), (1024, 400_000)] {
+        compare(bench, size, count)?;
+    }
+    Ok(())
 }
 
 /// Measures both in turn, so that the machine's moods hit both.
-pub(crate) fn compare(
-    target: &Target,
-    size: usize,
-    count: usize,
-    rounds: usize,
-) -> Outcome<Figures> {
+fn compare(bench: &Bench, size: usize, count: usize) -> Outcome {
     let topic = format!("bench_{size}");
-    topic_of(target, &topic)?;
-    let bootstrap = target.fact("/kafka/bootstrap");
-    bare(bootstrap, &topic, size, count / 4)?;
-    tcp(target.fact("/producer/tcp"), &topic, size, count / 4)?;
+    bench.topic(&topic, 4)?;
+    let bootstrap = bench.bootstrap();
+    bulk(bootstrap, &topic, size, count / 4)?;
+    tcp(bench.fact("/producer/tcp"), &topic, size, count / 4)?;
     let (mut tcps, mut bares) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        bares.push(bare(bootstrap, &topic, size, count)?);
-        tcps.push(tcp(target.fact("/producer/tcp"), &topic, size, count)?);
+    for _ in 0..bench.rounds {
+        bares.push(bulk(bootstrap, &topic, size, count)?);
+        tcps.push(tcp(bench.fact("/producer/tcp"), &topic, size, count)?);
     }
-    let wanted = (count / 4 + rounds * count) * 2;
+    let wanted = (count / 4 + bench.rounds * count) * 2;
     let stored = kafka::count(bootstrap, &topic)?;
     if stored != wanted {
         return Err(
             format!("{topic}: {wanted} records were acknowledged, Kafka has {stored}").into(),
         );
     }
-    Ok(Figures {
-        tcp: median(tcps),
-        bare: median(bares),
-    })
+    let (ours, reference) = (median(tcps), median(bares));
+    row(
+        &format!("TCP lines to Kafka, {size} B values, one connection"),
+        &per_second(ours),
+        &format!("bare rdkafka loop {}", per_second(reference)),
+        Some(ours / reference),
+    );
+    Ok(())
 }
 
-fn topic_of(target: &Target, topic: &str) -> Outcome {
-    let url = target.fact("/admin_api/url");
-    let body = json!({"name": topic, "partitions": 4});
-    let asked = Api::new(url, target.fact("/tokens/requester"))?.post("/api/topics", &body)?;
-    let id = asked.expect(201)?["topic_id"].clone();
-    let path = format!("/api/topics/{id}/approve?wait=20s");
-    Api::new(url, target.fact("/tokens/approver"))?
-        .post_empty(&path)?
-        .expect(200)?;
-    let producer = Api::new(
-        target.fact("/producer/http"),
-        target.fact("/tokens/producer"),
-    )?;
-    wait_for("the daemon routes to the topic", || {
-        let status = producer.get("/status")?.expect(200)?;
-        Ok(status.to_string().contains(topic).then_some(()))
-    })
-}
-
-fn bare(bootstrap: &str, topic: &str, size: usize, count: usize) -> Outcome<f64> {
+/// A bare loop; records per second until the last is acknowledged.
+pub(crate) fn bulk(bootstrap: &str, topic: &str, size: usize, count: usize) -> Outcome<f64> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("acks", "all")

@@ -1,0 +1,112 @@
+//! What a group of measurements is given, and the one shape of their rows.
+
+use serde_json::{Value, json};
+use sluice_e2e::http::Api;
+use sluice_e2e::{Outcome, wait_for};
+
+/// The stack that is measured, and how.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    facts: Value,
+    only: Vec<String>,
+    /// Rounds of each throughput measurement; the median counts.
+    pub(crate) rounds: usize,
+}
+
+impl Bench {
+    pub(crate) fn new(facts: &str, only: Vec<String>, rounds: usize) -> Outcome<Self> {
+        Ok(Self {
+            facts: serde_json::from_str(facts)?,
+            only,
+            rounds: rounds.max(1),
+        })
+    }
+
+    /// Whether any part of a group is wanted.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        let of_group = |word: &String| word.split('/').next() == Some(group);
+        self.only.is_empty() || self.only.iter().any(of_group)
+    }
+
+    /// Whether a part of a group is wanted.
+    pub(crate) fn has(&self, group: &str, part: &str) -> bool {
+        let wanted = |word: &String| *word == group || *word == format!("{group}/{part}");
+        self.only.is_empty() || self.only.iter().any(wanted)
+    }
+
+    /// One of the facts of stack.json, by JSON pointer.
+    pub(crate) fn fact(&self, pointer: &str) -> &str {
+        self.facts
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// Kafka's address.
+    pub(crate) fn bootstrap(&self) -> &str {
+        self.fact("/kafka/bootstrap")
+    }
+
+    /// The admin API for an account.
+    pub(crate) fn admin(&self, account: &str) -> Outcome<Api> {
+        let token = self.fact(&format!("/tokens/{account}"));
+        Api::new(self.fact("/admin_api/url"), token)
+    }
+
+    /// The producer daemon.
+    pub(crate) fn producer(&self) -> Outcome<Api> {
+        let token = self.fact("/tokens/producer");
+        Api::new(self.fact("/producer/http"), token)
+    }
+
+    /// Makes a topic active and known to the producer daemon; one that is there already is as good.
+    pub(crate) fn topic(&self, name: &str, partitions: usize) -> Outcome {
+        let body = json!({"name": name, "partitions": partitions});
+        let asked = self.admin("requester")?.post("/api/topics", &body)?;
+        if asked.status != 409 {
+            let id = asked.expect(201)?["topic_id"].clone();
+            let path = format!("/api/topics/{id}/approve?wait=20s");
+            self.admin("approver")?.post_empty(&path)?.expect(200)?;
+        }
+        wait_for("the daemon routes to the topic", || {
+            let flow = self.flow(name)?;
+            Ok((flow["state"] == "live").then_some(()))
+        })
+    }
+
+    /// What the producer daemon says about a topic; null when it knows none of that name.
+    pub(crate) fn flow(&self, topic: &str) -> Outcome<Value> {
+        let status = self.producer()?.get("/status")?.expect(200)?;
+        let topics = status["topics"].as_array().cloned().unwrap_or_default();
+        let mut topics = topics.into_iter();
+        Ok(topics
+            .find(|t| t["topic_name"] == topic)
+            .unwrap_or_default())
+    }
+}
+
+/// A group, or a part of one: its name on the command line and what it does.
+pub(crate) type Part = (&'static str, fn(&Bench) -> Outcome);
+
+/// Runs the wanted parts of a group in their order.
+pub(crate) fn run_parts(bench: &Bench, group: &str, parts: &[Part]) -> Outcome {
+    for (name, part) in parts {
+        if bench.has(group, name) {
+            note(&format!("{group}/{name}"));
+            part(bench)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints a row: what was measured, our figure, the reference's, and ours divided by it where a
+/// quotient says something.
+pub(crate) fn row(what: &str, ours: &str, reference: &str, ratio: Option<f64>) {
+    let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+    println!("| {what} | {ours} | {reference} | {ratio} |");
+}
+
+/// Says on stderr what is being measured.
+pub(crate) fn note(text: &str) {
+    eprintln!("  {text}");
+}
