@@ -271,7 +271,7 @@ impl Manager {
                 runtime: parts.runtime.clone(),
             };
             let built = kind(&processor.processor_type)
-                .map_err(SinkError)
+                .map_err(SinkError::environment)
                 .and_then(|kind| kind.build(&processor.config, site));
             let built = built.unwrap_or_else(|error| Box::new(Broken(error)));
             (processor.processor_type.clone(), built)

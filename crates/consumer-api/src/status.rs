@@ -1,9 +1,13 @@
 //! What is said about a consumer: a pure function of what is wanted, what holds it back and what its
 //! worker reports. It never calls a consumer ACTIVE that has no assignment or whose sink fails.
 
-use sluice_model::consumer::{ConsumerError, Desired, Observed, ProcessorStatus, Status};
+use crate::processors::SinkError;
+use sluice_model::consumer::{
+    ConsumerError, Desired, FailureClass, Observed, ProcessorStatus, Status,
+};
 use sluice_model::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Failures that are remembered per consumer.
 pub const ERRORS_MAX: usize = 50;
@@ -11,6 +15,9 @@ pub const ERRORS_MAX: usize = 50;
 const ERROR_BYTES_MAX: usize = 1000;
 /// Seconds over which the rate of records is measured.
 const RATE_SECONDS: usize = 10;
+
+/// The stage of failures that are no processor's.
+pub const KAFKA: &str = "kafka";
 
 /// What a worker is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +40,34 @@ pub enum Phase {
 pub struct Fault {
     /// `kafka`, or the type of a processor.
     pub stage: String,
+    /// What kind of failure it is.
+    pub class: FailureClass,
     /// What fails, in words.
     pub message: String,
+    /// The shortest wait that the other side asks for.
+    pub retry_after: Option<Duration>,
+}
+
+impl Fault {
+    /// A failure of Kafka's.
+    pub fn kafka(message: impl Into<String>) -> Self {
+        Self {
+            stage: KAFKA.to_owned(),
+            class: FailureClass::Transient,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A failure of a processor.
+    pub fn of(stage: &str, error: SinkError) -> Self {
+        Self {
+            stage: stage.to_owned(),
+            class: error.class,
+            message: error.message,
+            retry_after: error.retry_after,
+        }
+    }
 }
 
 /// What a worker tells about itself.
@@ -92,6 +125,7 @@ impl Report {
         self.errors.push_front(ConsumerError {
             at: now,
             stage: fault.stage.clone(),
+            class: fault.class,
             message,
         });
         self.errors.truncate(ERRORS_MAX);
@@ -211,10 +245,7 @@ mod tests {
         let mut report = Report::default();
         report.enter(phase, at(1));
         if failing {
-            let fault = Fault {
-                stage: "file_sink".into(),
-                message: "disk full".into(),
-            };
+            let fault = Fault::of("file_sink", SinkError::transient("disk full"));
             report.fail(fault, at(2), Some(at(1000)));
         }
         report
@@ -266,14 +297,7 @@ mod tests {
         let mut report = Report::default();
         for n in 0..60 {
             let message = format!("{n}{}", "ä".repeat(2000));
-            report.fail(
-                Fault {
-                    stage: "kafka".into(),
-                    message,
-                },
-                at(n),
-                None,
-            );
+            report.fail(Fault::kafka(message), at(n), None);
         }
         assert_eq!(report.errors.len(), ERRORS_MAX);
         assert!(report.errors[0].message.starts_with("59"));

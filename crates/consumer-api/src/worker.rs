@@ -11,6 +11,7 @@ use crate::clusters::Cluster;
 use crate::processors::Processor;
 use crate::settings::ConsumersSettings;
 use crate::status::{Fault, Phase, Report};
+use sluice_model::consumer::FailureClass;
 use sluice_model::time::Timestamp;
 use sluice_service::{backoff, now};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -220,7 +221,9 @@ fn run(mut job: Job, link: &Arc<Link>) {
             Ok(Err(fault)) => fault,
             Err(_panic) => Fault {
                 stage: "consumer".to_owned(),
+                class: FailureClass::Transient,
                 message: "a fault of ours; see the log".to_owned(),
+                retry_after: None,
             },
         };
         let delay = backoff.delay();

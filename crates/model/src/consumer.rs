@@ -161,6 +161,35 @@ pub struct Consumer {
     pub updated_at: Timestamp,
 }
 
+/// What kind of failure it is, and so what is done about it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// It may work soon: tried again with growing delays.
+    #[default]
+    Transient,
+    /// A record that is never taken: a dead letter, or the end.
+    Poison,
+    /// Somebody must mend something: tried again seldom.
+    Environment,
+    /// Another one does this one's work: it steps back.
+    Fenced,
+}
+
+impl FailureClass {
+    /// The word on the wire and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Poison => "poison",
+            Self::Environment => "environment",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
 /// One failure of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ConsumerError {
@@ -168,6 +197,9 @@ pub struct ConsumerError {
     pub at: Timestamp,
     /// Where: `kafka`, or the type of the processor.
     pub stage: String,
+    /// What kind.
+    #[serde(default)]
+    pub class: FailureClass,
     /// What.
     pub message: String,
 }

@@ -100,7 +100,7 @@ fn is_identifier(name: &str) -> bool {
 fn build(config: &Map<String, Value>, site: Site) -> Result<Box<dyn Processor>, SinkError> {
     let text = |name: &str| config.get(name).and_then(Value::as_str);
     let path = match text("dsn").or_else(|| text("db_dsn")) {
-        Some(dsn) => sqlite_path(dsn).map_err(SinkError)?.to_owned(),
+        Some(dsn) => sqlite_path(dsn).map_err(SinkError::environment)?.to_owned(),
         None => format!("{}.db", site.consumer_id),
     };
     let table = text("table").unwrap_or(TABLE).to_owned();
@@ -169,7 +169,7 @@ impl Processor for DatabaseSync {
 
     fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError> {
         let Some(connection) = self.connection.as_mut() else {
-            return Err(SinkError("the database is not open".to_owned()));
+            return Err(SinkError::transient("the database is not open"));
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {

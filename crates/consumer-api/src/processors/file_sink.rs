@@ -101,7 +101,7 @@ impl Processor for FileSink {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(SinkError(format!(
+                return Err(SinkError::environment(format!(
                     "{} is in use by another consumer",
                     self.path
                 )));
@@ -142,7 +142,7 @@ impl Processor for FileSink {
 
     fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError> {
         let Some(open) = self.open.as_mut() else {
-            return Err(SinkError("the file is not open".to_owned()));
+            return Err(SinkError::transient("the file is not open"));
         };
         open.lines.clear();
         for entry in batch {
@@ -151,7 +151,10 @@ impl Processor for FileSink {
         open.file.write_all_at(&open.lines, open.length)?;
         open.file.sync_data()?;
         if !same_file(open) {
-            return Err(SinkError(format!("{} was moved or removed", self.path)));
+            return Err(SinkError::transient(format!(
+                "{} was moved or removed",
+                self.path
+            )));
         }
         let length = open.length + open.lines.len() as u64;
         let site = &self.site;
@@ -183,7 +186,7 @@ fn same_file(open: &Open) -> bool {
 }
 
 fn line(lines: &mut Vec<u8>, entry: &Entry<'_>, bare: bool) -> Result<(), SinkError> {
-    let json = |error: serde_json::Error| SinkError(format!("a record as JSON: {error}"));
+    let json = |error: serde_json::Error| SinkError::poison(format!("a record as JSON: {error}"));
     if !bare {
         serde_json::to_writer(&mut *lines, &entry.record()).map_err(json)?;
     } else if let Some(text) = entry.value.and_then(plain) {
@@ -260,7 +263,7 @@ mod tests {
                 .build("file_sink", &config)
                 .open()
                 .unwrap_err()
-                .0
+                .message
                 .contains("in use")
         );
         std::fs::remove_file(bench.roots.first().join("f")).unwrap();
@@ -268,7 +271,7 @@ mod tests {
             first
                 .write(&entries(0..2))
                 .unwrap_err()
-                .0
+                .message
                 .contains("removed")
         );
         assert_eq!(first.open().unwrap().get("t", 0), None);

@@ -2,6 +2,7 @@
 //! write a batch so that it is safe. Batching, order, retries and commits are the runtime's.
 
 mod database_sync;
+mod fault;
 mod file_sink;
 mod streaming_forwarder;
 
@@ -14,7 +15,10 @@ use serde_json::{Map, Value};
 use sluice_model::body::{Body, nearest};
 use sluice_model::problem::Code;
 use std::collections::HashMap;
+use std::time::Instant;
 use tokio::runtime::Handle;
+
+pub use fault::SinkError;
 
 /// Every processor that there is.
 pub const KINDS: &[Kind] = &[
@@ -39,19 +43,26 @@ pub struct Kind {
 }
 
 /// A sink that batches are written to, on one thread.
+///
+/// The plain kind implements `open`, `write` and `rewind`, and everything is safe when `write` returns.
+/// A sink that is faster with longer units (a file that is not rotated yet, a transaction over many
+/// batches) says in `durable` how far it is safe; only that is committed. Then it also has `deadline`
+/// and `tick`, so that a unit ends without traffic, and `flush`, so that a stop or a rebalance ends it.
 pub trait Processor: Send {
-    /// Opens the sink, or opens it again after a failure, and says what it holds already. What an
-    /// interrupted write left behind is undone.
+    /// Opens the sink, or opens it again after a failure, and says what it holds durably. What an
+    /// interrupted write left behind is undone: the runtime reads what is not held from Kafka again.
     ///
     /// # Errors
     /// When the sink cannot be used now.
     fn open(&mut self) -> Result<Positions, SinkError>;
 
-    /// Writes a batch; on return it is safe. After an error nothing is assumed: the runtime opens the
-    /// sink again and writes what it does not hold then.
+    /// Writes a batch. On return it is safe, unless `durable` says otherwise. After an error nothing
+    /// is assumed: the runtime opens the sink again and writes what it does not hold then.
+    ///
+    /// Offsets of a partition grow, but have gaps: transaction markers, compaction, dead letters.
     ///
     /// # Errors
-    /// When the batch is not safe.
+    /// When the batch is not safe; the class of the error decides what happens next.
     fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError>;
 
     /// Forgets or moves what it holds of some partitions, because a user moved the consumer's offsets:
@@ -60,28 +71,42 @@ pub trait Processor: Send {
     /// # Errors
     /// When the sink cannot be used now.
     fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError>;
-}
 
-/// Why a sink did not take a batch, in words for the user.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SinkError(pub String);
-
-impl From<std::io::Error> for SinkError {
-    fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
+    /// How far it is safe, when that is less than what was written: the next offset that is not, of
+    /// every partition that it holds something of. None: everything written is safe.
+    fn durable(&self) -> Option<&Positions> {
+        None
     }
-}
 
-impl From<rusqlite::Error> for SinkError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(format!("SQLite: {error}"))
+    /// When [`Processor::tick`] should be called next, records or not. Asked after every call.
+    fn deadline(&self) -> Option<Instant> {
+        None
     }
-}
 
-impl From<sluice_service::sqlite::StoreError> for SinkError {
-    fn from(error: sluice_service::sqlite::StoreError) -> Self {
-        Self(format!("the registry of consumers: {error}"))
+    /// The deadline has passed: what is old enough is made safe.
+    ///
+    /// # Errors
+    /// As [`Processor::write`].
+    fn tick(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Makes everything written safe now: a stop, a pause, a drain, or partitions that are taken away.
+    ///
+    /// # Errors
+    /// As [`Processor::write`].
+    fn flush(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// These partitions belong to another one from now on. What is not safe of them must never become
+    /// so; it comes after a [`Processor::flush`] if there was time for one.
+    ///
+    /// # Errors
+    /// When that cannot be guaranteed without opening the sink again.
+    fn release(&mut self, partitions: &[(String, i32)]) -> Result<(), SinkError> {
+        let _all_safe = partitions;
+        Ok(())
     }
 }
 

@@ -68,7 +68,7 @@ fn build(config: &Map<String, Value>, site: Site) -> Result<Box<dyn Processor>, 
         .and_then(Value::as_str)
         .unwrap_or_default();
     let url = endpoint(text, &site.destinations)
-        .map_err(|fault| SinkError(format!("endpoint_url {fault}")))?;
+        .map_err(|fault| SinkError::environment(format!("endpoint_url {fault}")))?;
     Ok(Box::new(Forwarder {
         url,
         site,
@@ -135,7 +135,7 @@ impl Forwarder {
             .block_on(async { request.send().await })
             .map_err(|error| {
                 // The URL may hold secrets in its query.
-                SinkError(format!(
+                SinkError::transient(format!(
                     "the endpoint does not answer: {}",
                     reason(&error.without_url())
                 ))
@@ -144,7 +144,12 @@ impl Forwarder {
         if status.is_success() {
             Ok(())
         } else {
-            Err(SinkError(format!("the endpoint answered {status}")))
+            let message = format!("the endpoint answered {status}");
+            Err(match status.as_u16() {
+                400 | 413 | 422 => SinkError::poison(message),
+                401 | 403 | 404 | 410 => SinkError::environment(message),
+                _ => SinkError::transient(message),
+            })
         }
     }
 }

@@ -45,11 +45,7 @@ impl<'j> Pipeline<'j> {
 
     fn open_stage(&mut self, place: usize) -> Result<(), Fault> {
         let (name, processor) = &mut self.stages[place];
-        let fault = |e: crate::processors::SinkError| Fault {
-            stage: name.clone(),
-            message: e.0,
-        };
-        self.held[place] = processor.open().map_err(fault)?;
+        self.held[place] = processor.open().map_err(|error| Fault::of(name, error))?;
         self.open[place] = true;
         Ok(())
     }
@@ -99,10 +95,7 @@ impl<'j> Pipeline<'j> {
             .record(took.as_secs_f64());
         if let Err(error) = outcome {
             self.open[place] = false;
-            return Err(Fault {
-                stage: name.clone(),
-                message: error.0,
-            });
+            return Err(Fault::of(name, error));
         }
         metrics::counter!("consumer_records_written_total", "processor" => name.clone())
             .increment(todo.len() as u64);
@@ -140,7 +133,7 @@ mod tests {
             let mut fail = self.fail.lock().unwrap();
             if *fail > 0 {
                 *fail -= 1;
-                return Err(SinkError("no".to_owned()));
+                return Err(SinkError::transient("no"));
             }
             self.rows
                 .lock()

@@ -33,13 +33,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 type Client = BaseConsumer<Context>;
 
-fn kafka_fault(message: impl Into<String>) -> Fault {
-    Fault {
-        stage: "kafka".to_owned(),
-        message: message.into(),
-    }
-}
-
 fn config(job: &Job) -> std::io::Result<ClientConfig> {
     let mut config = job.cluster.client(&job.client_id)?;
     config
@@ -74,7 +67,7 @@ fn config(job: &Job) -> std::io::Result<ClientConfig> {
 /// Runs until an order ends it or something fails that needs a new start.
 pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Result<(), Fault> {
     link.report().enter(Phase::Starting, now());
-    let config = config(job).map_err(|error| kafka_fault(error.to_string()))?;
+    let config = config(job).map_err(|error| Fault::kafka(error.to_string()))?;
     let pipeline = Pipeline::open(&mut job.processors, link)?;
     {
         let mut report = link.report();
@@ -89,11 +82,11 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
     let context = Context::new(Arc::clone(link), &job.consumer_id);
     let client: Client = config
         .create_with_context(context)
-        .map_err(|error| kafka_fault(error.to_string()))?;
+        .map_err(|error| Fault::kafka(error.to_string()))?;
     let topics: Vec<&str> = job.topics.iter().map(String::as_str).collect();
     client
         .subscribe(&topics)
-        .map_err(|error| kafka_fault(error.to_string()))?;
+        .map_err(|error| Fault::kafka(error.to_string()))?;
     let mut session = Session {
         client: &client,
         link,
@@ -208,7 +201,7 @@ impl Session<'_, '_> {
                 return Ok(());
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                return Err(kafka_fault(format!("the client cannot go on: {code}")));
+                return Err(Fault::kafka(format!("the client cannot go on: {code}")));
             }
             Some(Err(error)) => self.note(&error),
             None => {}
@@ -318,7 +311,7 @@ impl Session<'_, '_> {
             Some(_) if same => report.next_retry_at = Some(after(LOOK_INTERVAL)),
             Some(message) => {
                 tracing::warn!(error = message, "Kafka does not serve a consumer");
-                report.fail(kafka_fault(message), now(), Some(after(LOOK_INTERVAL)));
+                report.fail(Fault::kafka(message), now(), Some(after(LOOK_INTERVAL)));
             }
             // A sink's failure ends with a batch that is written, not here.
             None if joined && known => report.recovered(now()),
@@ -385,7 +378,7 @@ impl Session<'_, '_> {
             match self.client.poll(SLICE) {
                 Some(Ok(message)) => self.batch.push(message),
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    return Err(kafka_fault(format!("the client cannot go on: {code}")));
+                    return Err(Fault::kafka(format!("the client cannot go on: {code}")));
                 }
                 Some(Err(error)) => self.note(&error),
                 None => {}

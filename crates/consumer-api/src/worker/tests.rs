@@ -62,7 +62,7 @@ impl Processor for Memory {
 
     fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError> {
         if self.failing.load(Ordering::Acquire) {
-            return Err(SinkError("the disk is full".to_owned()));
+            return Err(SinkError::transient("the disk is full"));
         }
         let rows = batch
             .iter()

@@ -4,8 +4,8 @@ use crate::page::{Service, Viewer};
 use crate::tests::{assert_page, nasty};
 use sluice_model::access::Role;
 use sluice_model::consumer::{
-    Consumer, ConsumerError, ConsumerStatus, Desired, Lag, Observed, PartitionLag, Processor,
-    ProcessorStatus, Status,
+    Consumer, ConsumerError, ConsumerStatus, Desired, FailureClass, Lag, Observed, PartitionLag,
+    Processor, ProcessorStatus, Status,
 };
 use sluice_model::problem::{Code, Problem, field};
 use sluice_model::subscription::{Subscription, SubscriptionStatus};
@@ -80,6 +80,7 @@ fn sample_consumer() -> (Consumer, ConsumerStatus) {
         errors: vec![ConsumerError {
             at: NOW,
             stage: nasty().to_owned(),
+            class: FailureClass::Poison,
             message: nasty().to_owned(),
         }],
     };
