@@ -116,6 +116,9 @@ pub struct Batch {
     pub ticket: Ticket,
     /// Whether the answer shall say what became of every single record.
     pub detailed: bool,
+    /// Whether the records are written and synced to the spool before Kafka gets them: for inputs whose
+    /// senders are told nothing and will not send again.
+    pub journal: bool,
     /// The records.
     pub records: Records,
     /// Their part of the memory budget.

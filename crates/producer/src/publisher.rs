@@ -7,7 +7,9 @@
 pub mod block;
 mod doubt;
 mod drain;
+mod hold;
 mod intake;
+mod journal;
 pub mod kafka;
 mod reports;
 mod routes;
@@ -296,7 +298,7 @@ impl Publisher {
         if self.kafka_down {
             consider(self.probe_at);
         }
-        if self.topics.iter().any(|topic| topic.in_flight > 0) {
+        if self.topics.iter().any(Topic::is_awaited) {
             consider(self.spill_check_at);
         }
         for topic in self.active.iter().filter_map(|id| self.topics.get(*id)) {

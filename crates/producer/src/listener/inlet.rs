@@ -74,6 +74,7 @@ impl Inlet {
         if let Ok(()) = self.batches.try_send(Batch {
             ticket,
             detailed,
+            journal: false,
             records,
             charge,
         }) {

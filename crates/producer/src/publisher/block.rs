@@ -25,7 +25,7 @@ pub struct Run {
 /// Which records of a block stand in which frame of the spool.
 #[derive(Clone, Copy, Debug)]
 pub struct InSpool {
-    /// First record; it is record 0 of the frame.
+    /// First record.
     pub start: u32,
     /// Behind the last record.
     pub end: u32,
@@ -33,6 +33,23 @@ pub struct InSpool {
     pub log: u64,
     /// Which frame of it.
     pub frame: u64,
+    /// Where the first record stands in the frame.
+    pub at: u32,
+    /// Whether the senders were told that the records are held; journaled ones are answered later.
+    pub answered: bool,
+}
+
+/// Where one record stands in the spool.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Which log.
+    pub log: u64,
+    /// Which frame of it.
+    pub frame: u64,
+    /// Which record of the frame.
+    pub index: u32,
+    /// Whether the sender was told that it is held.
+    pub answered: bool,
 }
 
 /// A block.
@@ -54,6 +71,7 @@ pub struct Block {
     in_spool: Vec<InSpool>,
     answer: Option<Answer>,
     from_spool: bool,
+    journal: bool,
 }
 
 #[derive(Debug)]
@@ -81,11 +99,21 @@ impl Block {
         self.from_spool
     }
 
-    /// Where record `index` stands in the spool, if it does: log, frame, index in the frame.
-    pub fn in_spool(&self, index: u32) -> Option<(u64, u64, u32)> {
+    /// Whether its records are written to the spool before Kafka gets them.
+    pub fn is_journaled(&self) -> bool {
+        self.journal
+    }
+
+    /// Where record `index` stands in the spool, if it does.
+    pub fn in_spool(&self, index: u32) -> Option<Place> {
         let after = self.in_spool.partition_point(|part| part.start <= index);
         let part = self.in_spool.get(after.checked_sub(1)?)?;
-        (index < part.end).then(|| (part.log, part.frame, index - part.start))
+        (index < part.end).then(|| Place {
+            log: part.log,
+            frame: part.frame,
+            index: part.at + index - part.start,
+            answered: part.answered,
+        })
     }
 
     /// Says that records stand in the spool.
@@ -94,6 +122,13 @@ impl Block {
             .in_spool
             .partition_point(|other| other.start < part.start);
         self.in_spool.insert(at, part);
+    }
+
+    /// Says that the senders of journaled records were told that they are held.
+    pub fn answer_held(&mut self, run: &Run) {
+        for part in &mut self.in_spool {
+            part.answered |= part.start < run.end && run.start < part.end;
+        }
     }
 }
 
@@ -116,7 +151,11 @@ impl Blocks {
             refused: Vec::new(),
             _charge: batch.charge,
         };
-        self.add(batch.records, topics, Some(answer), Vec::new())
+        let slot = self.add(batch.records, topics, Some(answer), Vec::new());
+        if let Some(block) = self.get_mut(slot) {
+            block.journal = batch.journal;
+        }
+        slot
     }
 
     /// Takes in records that were read from the spool.
@@ -151,6 +190,7 @@ impl Blocks {
             flying: 0,
             unsent: 0,
             from_spool: answer.is_none(),
+            journal: false,
             in_spool,
             answer,
         };

@@ -65,7 +65,7 @@ impl Publisher {
             topic.state = step(topic.state, FlowEvent::Returned);
         }
         match topic.state {
-            FlowState::Live => self.work_live(id),
+            FlowState::Live => self.work_live(id, now),
             FlowState::Draining => {
                 self.drain(id, now);
                 true
@@ -89,24 +89,25 @@ impl Publisher {
         }
     }
 
-    fn work_live(&mut self, id: TopicId) -> bool {
+    fn work_live(&mut self, id: TopicId, now: Instant) -> bool {
         self.pump(id);
         self.trim_flight(id);
-        self.close_log(id);
+        self.close_log(id, now);
         self.topics.get(id).is_some_and(|topic| {
             topic.state != FlowState::Live || !topic.waiting.is_empty() || topic.backlog.is_some()
         })
     }
 
     /// Removes a log of which nothing is held any more.
-    fn close_log(&mut self, id: TopicId) {
+    fn close_log(&mut self, id: TopicId, now: Instant) {
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
         let empty = topic
             .backlog
             .as_ref()
-            .is_some_and(|backlog| backlog.held.log.is_empty());
+            .is_some_and(|backlog| backlog.held.log.is_empty())
+            && topic.journal_until.is_none_or(|until| now >= until);
         if empty
             && let Some(backlog) = topic.backlog.take()
             && let Err(error) = backlog.held.remove()
@@ -245,6 +246,8 @@ impl Publisher {
                 end,
                 log,
                 frame: read.number,
+                at: 0,
+                answered: true,
             });
             done.extend((start..end).filter(|index| read.resolved.get(index - start)));
         }
@@ -341,7 +344,7 @@ impl Publisher {
             run.start += 1;
         }
         let from_spool = block.is_from_spool();
-        if !from_spool && run.start > first {
+        if block.in_spool(first).is_none() && run.start > first {
             topic.flight.push_back(Run {
                 end: run.start,
                 start: first,

@@ -1,19 +1,13 @@
-//! New batches: a verdict for each run of records, and one write and sync for all that is held.
+//! New batches: a verdict for each run of records.
 
 use super::Publisher;
-use super::block::{InSpool, Run, TopicId};
-use super::topic::Gathering;
+use super::block::{Run, TopicId};
 use crate::batch::{Batch, Fate, Refusal};
 use crate::channels::{Note, Reply};
 use crate::flow::{Verdict, verdict};
-use crate::spool::Meta;
-use crate::spool::frame::RECORD_BYTES;
 use sluice_model::problem::Code;
 use sluice_model::producer::FlowState;
-use std::sync::Arc;
 
-/// A frame is written when it has so many bytes, even if more is to come.
-const FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Stands for a name that no topic is made for.
 const NOWHERE: TopicId = usize::MAX;
 
@@ -127,26 +121,35 @@ impl Publisher {
             return;
         };
         let hold_unknown = self.hold_unknown();
+        let journaled = self.is_journaled(&run);
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
         match verdict(topic.state, topic.status, hold_unknown) {
-            Verdict::Send => {
-                let count = run.end - run.start;
-                topic.in_flight += u64::from(count);
-                topic.waiting.push_back(run);
-                if let Some(block) = self.blocks.get_mut(run.slot) {
-                    block.unsent += count;
-                }
-                self.totals.accepted += u64::from(count);
-                self.list(id);
-            }
+            // What must be journaled takes the same way to the disk as what is held.
+            Verdict::Send if journaled => self.gather(id, &run),
+            Verdict::Send => self.send_live(id, run),
             Verdict::Hold => self.gather(id, &run),
             Verdict::Refuse(code) => {
                 let detail = format!("topic {} is {}", topic.name, topic.status_word());
                 self.refuse(&run, &Refusal::new(code, detail));
             }
         }
+    }
+
+    /// Queues records of a live topic for Kafka, without a copy on disk.
+    pub(super) fn send_live(&mut self, id: TopicId, run: Run) {
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        let count = run.end - run.start;
+        topic.in_flight += u64::from(count);
+        topic.waiting.push_back(run);
+        if let Some(block) = self.blocks.get_mut(run.slot) {
+            block.unsent += count;
+        }
+        self.totals.accepted += u64::from(count);
+        self.list(id);
     }
 
     pub(super) fn refuse(&mut self, run: &Run, refusal: &Refusal) {
@@ -163,164 +166,6 @@ impl Publisher {
     pub(super) fn settle(&mut self, slot: u32, index: u32, fate: Fate) {
         if let Some(outcome) = self.blocks.settle(slot, index, fate) {
             self.reply(Reply::Outcome(outcome));
-        }
-    }
-
-    /// Adds records to what is written to the topic's log this turn, as far as the bounds allow.
-    fn gather(&mut self, id: TopicId, run: &Run) {
-        let all_held = self.held_bytes.unwrap_or_else(|| {
-            self.topics
-                .iter()
-                .map(super::topic::Topic::held_bytes)
-                .sum()
-        });
-        let Some(topic) = self.topics.get_mut(id) else {
-            return;
-        };
-        let Some(block) = self.blocks.get(run.slot) else {
-            return;
-        };
-        let mut topic_held = topic.held_bytes();
-        let gathering = topic.gathering.get_or_insert_with(Gathering::default);
-        topic_held += gathering.writer.payload_bytes() as u64;
-        let mut added = 0_u64;
-        let mut index = run.start;
-        while let Some(rec) = block.rec(index).filter(|_| index < run.end) {
-            let size = (rec.size() + RECORD_BYTES) as u64;
-            let topic_full = topic_held + added + size > self.limits.hold_topic_max;
-            if topic_full || all_held + added + size > self.limits.hold_max {
-                break;
-            }
-            gathering.writer.push(&block.records, rec);
-            added += size;
-            index += 1;
-        }
-        self.held_bytes = Some(all_held + added);
-        let taken = Run { end: index, ..*run };
-        if taken.end > taken.start {
-            gathering.runs.push(taken);
-            if gathering.runs.len() == 1 {
-                self.gathering.push(id);
-            }
-        }
-        let large = gathering.writer.payload_bytes() >= FRAME_BYTES;
-        let name = Arc::clone(&topic.name);
-        if index < run.end {
-            let detail = format!(
-                "what is held of {name} has reached its bound; it flows when the topic is active"
-            );
-            self.refuse(
-                &Run {
-                    start: index,
-                    ..*run
-                },
-                &Refusal::new(Code::HoldFull, detail),
-            );
-        }
-        if large {
-            self.write_gathered();
-        }
-    }
-
-    /// Writes and syncs what was gathered; from then on it is held.
-    pub(super) fn write_gathered(&mut self) {
-        self.held_bytes = None;
-        let ids = std::mem::take(&mut self.gathering);
-        for id in ids {
-            let Some(gathering) = self
-                .topics
-                .get_mut(id)
-                .and_then(|topic| topic.gathering.take())
-            else {
-                continue;
-            };
-            let count = u64::from(gathering.writer.count());
-            let runs = gathering.runs;
-            let frame = gathering.writer.finish(sluice_service::now().as_millis());
-            match self.write_frame(id, &frame, count) {
-                Ok(()) => {
-                    self.totals.accepted += count;
-                    let topic_state = self
-                        .topics
-                        .get(id)
-                        .map_or("unknown", super::topic::Topic::status_word);
-                    for run in &runs {
-                        for index in run.start..run.end {
-                            self.settle(run.slot, index, Fate::Held { topic_state });
-                        }
-                        self.blocks.free_if_done(run.slot);
-                    }
-                    self.list(id);
-                }
-                Err(error) => {
-                    self.storage_failed(&error.to_string());
-                    let detail = format!("the spool takes nothing now: {error}");
-                    let refusal = Refusal::new(Code::StorageFull, detail);
-                    for run in &runs {
-                        self.refuse(run, &refusal);
-                        self.blocks.free_if_done(run.slot);
-                    }
-                }
-            }
-        }
-    }
-
-    fn write_frame(&mut self, id: TopicId, frame: &[u8], count: u64) -> std::io::Result<()> {
-        // What is still in flight without a copy came before.
-        let first = self.topics.get(id).is_some_and(|topic| topic.in_flight > 0);
-        if first && !self.spill_flight(id) {
-            return Err(std::io::Error::other(
-                "earlier records of the topic cannot be written",
-            ));
-        }
-        self.open_log(id)?;
-        let Some(backlog) = self
-            .topics
-            .get_mut(id)
-            .and_then(|topic| topic.backlog.as_mut())
-        else {
-            return Err(std::io::Error::other("the topic has no log"));
-        };
-        let log = &mut backlog.held.log;
-        if let Err(error) = log.append(frame) {
-            log.roll_back();
-            return Err(error);
-        }
-        log.commit()?;
-        log.held_records += count;
-        log.held_bytes += frame.len() as u64;
-        Ok(())
-    }
-
-    /// Makes sure that a topic has a log.
-    pub(super) fn open_log(&mut self, id: TopicId) -> std::io::Result<()> {
-        let Some(topic) = self.topics.get(id) else {
-            return Ok(());
-        };
-        if topic.backlog.is_some() {
-            return Ok(());
-        }
-        let meta = Meta {
-            topic_name: topic.name.to_string(),
-            topic_id: topic.topic_id,
-        };
-        let held = self.spool.create(meta)?;
-        let backlog = self.numbered(held);
-        if let Some(topic) = self.topics.get_mut(id) {
-            topic.backlog = Some(backlog);
-        }
-        Ok(())
-    }
-
-    /// Says that records of a block stand in the spool.
-    pub(super) fn note_in_spool(&mut self, run: &Run, log: u64, frame: u64) {
-        if let Some(block) = self.blocks.get_mut(run.slot) {
-            block.add_in_spool(InSpool {
-                start: run.start,
-                end: run.end,
-                log,
-                frame,
-            });
         }
     }
 }

@@ -73,18 +73,20 @@ impl Publisher {
             return;
         };
         topic.progress = now;
-        if let Some((log, frame, at)) = place {
+        let counts = if let Some(place) = place {
             let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
-            let found = logs.find(|backlog| backlog.number == log);
+            let found = logs.find(|backlog| backlog.number == place.log);
             // A log that is gone was discarded or moved meanwhile: its records are counted there.
-            if found.is_some_and(|backlog| backlog.held.log.resolve(frame, at)) {
-                topic.delivered += 1;
-                self.totals.delivered += 1;
-            }
+            found.is_some_and(|backlog| backlog.held.log.resolve(place.frame, place.index))
         } else {
             topic.in_flight = topic.in_flight.saturating_sub(1);
+            true
+        };
+        if counts {
             topic.delivered += 1;
             self.totals.delivered += 1;
+        }
+        if place.is_none_or(|place| !place.answered) {
             let fate = Fate::Delivered {
                 partition: report.partition,
                 offset: report.offset,
@@ -110,7 +112,7 @@ impl Publisher {
             return;
         };
         let place = block.in_spool(index);
-        if place.is_some() && !block.is_from_spool() {
+        if place.is_some_and(|place| place.answered) && !block.is_from_spool() {
             // Its bytes are in the spool only; it is met again when the topic drains.
             self.stuck(id, &reason);
             return;
@@ -128,13 +130,15 @@ impl Publisher {
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
-        if let Some((log, frame, at)) = place {
+        if let Some(place) = place {
             let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
-            if let Some(backlog) = logs.find(|backlog| backlog.number == log) {
-                backlog.held.log.resolve(frame, at);
+            if let Some(backlog) = logs.find(|backlog| backlog.number == place.log) {
+                backlog.held.log.resolve(place.frame, place.index);
             }
         } else {
             topic.in_flight = topic.in_flight.saturating_sub(1);
+        }
+        if place.is_none_or(|place| !place.answered) {
             let code = match code {
                 RDKafkaErrorCode::MessageSizeTooLarge => Code::TooLarge,
                 _ => Code::Invalid,

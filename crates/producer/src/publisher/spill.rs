@@ -1,12 +1,13 @@
 //! Records that wait too long for Kafka go to the spool as well, and are answered "held".
 
 use super::Publisher;
-use super::block::{Run, TopicId};
+use super::block::{InSpool, Run, TopicId};
 use super::topic::Topic;
 use crate::batch::Fate;
 use crate::spool::bits::Bits;
 use crate::spool::frame::{self, FrameWriter, Header};
 use crate::spool::log::Pos;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A topic that makes progress is spilled only after so many times the usual wait: then a part of it
@@ -26,7 +27,7 @@ impl Publisher {
     /// Spills the topics whose oldest record waits too long.
     pub(super) fn spill_overdue(&mut self, now: Instant) {
         for id in 0..self.topics.len() {
-            if self.topics.get(id).is_some_and(|topic| topic.in_flight > 0) {
+            if self.topics.get(id).is_some_and(Topic::is_awaited) {
                 self.trim_flight(id);
                 if self.is_overdue(id, now) {
                     self.kafka_is_down("it does not acknowledge in time");
@@ -40,11 +41,12 @@ impl Publisher {
         let Some(topic) = self.topics.get(id) else {
             return false;
         };
-        let oldest = topic.flight.front().or(topic.waiting.front());
-        let Some(block) = oldest.and_then(|run| self.blocks.of(run)) else {
+        let first = [&topic.flight, &topic.journaled, &topic.waiting].map(VecDeque::front);
+        let blocks = first.iter().flatten().filter_map(|run| self.blocks.of(run));
+        let Some(born) = blocks.map(|block| block.born).min() else {
             return false;
         };
-        let age = now.saturating_duration_since(block.born);
+        let age = now.saturating_duration_since(born);
         let quiet = now.saturating_duration_since(topic.progress);
         let after = self.limits.spill_after;
         (age >= after && quiet >= after) || age >= after * PATIENCE
@@ -55,25 +57,27 @@ impl Publisher {
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
-        while let Some(run) = topic.flight.front_mut() {
-            let Some(block) = self.blocks.of(run) else {
-                topic.flight.pop_front();
-                continue;
-            };
-            while run.start < run.end && block.acked.get(run.start) {
-                run.start += 1;
+        for flight in [&mut topic.flight, &mut topic.journaled] {
+            while let Some(run) = flight.front_mut() {
+                let Some(block) = self.blocks.of(run) else {
+                    flight.pop_front();
+                    continue;
+                };
+                while run.start < run.end && block.acked.get(run.start) {
+                    run.start += 1;
+                }
+                if run.start < run.end {
+                    break;
+                }
+                flight.pop_front();
             }
-            if run.start < run.end {
-                break;
-            }
-            topic.flight.pop_front();
         }
     }
 
     /// Spills everything that is not answered yet.
     pub(super) fn spill_everything(&mut self) {
         for id in 0..self.topics.len() {
-            if self.topics.get(id).is_some_and(|topic| topic.in_flight > 0) {
+            if self.topics.get(id).is_some_and(Topic::is_awaited) {
                 self.stuck(id, "the daemon stops");
             }
         }
@@ -93,11 +97,13 @@ impl Publisher {
             return true;
         };
         if topic.in_flight == 0 {
+            self.release_journaled(id);
             self.drop_waiting(id);
             return true;
         }
         match self.write_flight(id) {
             Ok((sent, unsent)) => {
+                self.release_journaled(id);
                 self.spilled(id, sent, unsent);
                 true
             }
@@ -159,7 +165,11 @@ impl Publisher {
             Ok(written)
         };
         let sent = write(&mut flight.iter())?;
-        let unsent = write(&mut waiting.iter())?;
+        let no_copy = |run: &&Run| {
+            let block = self.blocks.of(run);
+            block.is_some_and(|block| block.in_spool(run.start).is_none())
+        };
+        let unsent = write(&mut waiting.iter().filter(no_copy))?;
         log.commit()?;
         Ok((sent, unsent))
     }
@@ -197,8 +207,17 @@ impl Publisher {
             if flies {
                 let resolved = written.resolved.clone();
                 let frame = log.mark_sent(written.start, written.end, written.header, resolved);
-                let number = backlog.number;
-                self.note_in_spool(&run, number, frame);
+                let log = backlog.number;
+                if let Some(block) = self.blocks.get_mut(run.slot) {
+                    block.add_in_spool(InSpool {
+                        start: run.start,
+                        end: run.end,
+                        log,
+                        frame,
+                        at: 0,
+                        answered: true,
+                    });
+                }
             } else if let Some(block) = self.blocks.get_mut(run.slot) {
                 block.unsent = block.unsent.saturating_sub(run.end - run.start);
             }

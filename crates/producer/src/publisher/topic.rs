@@ -50,6 +50,10 @@ pub struct Topic {
     pub waiting: VecDeque<Run>,
     /// Live records in librdkafka that have no copy in the spool, in order.
     pub flight: VecDeque<Run>,
+    /// Live records that have a copy in the spool and wait for Kafka's answer, in order.
+    pub journaled: VecDeque<Run>,
+    /// Until when its log stays although nothing is in it.
+    pub journal_until: Option<Instant>,
     /// All records in librdkafka.
     pub flying: u32,
     /// Their bytes.
@@ -91,6 +95,8 @@ impl Topic {
             on_stop: OnStop::Hold,
             waiting: VecDeque::new(),
             flight: VecDeque::new(),
+            journaled: VecDeque::new(),
+            journal_until: None,
             flying: 0,
             flying_bytes: 0,
             in_flight: 0,
@@ -111,6 +117,11 @@ impl Topic {
     /// The word for answers to senders.
     pub fn status_word(&self) -> &'static str {
         self.status.map_or("unknown", State::as_str)
+    }
+
+    /// Whether senders wait for Kafka's answer.
+    pub fn is_awaited(&self) -> bool {
+        self.in_flight > 0 || !self.journaled.is_empty()
     }
 
     /// Whether librdkafka may be given more of it.
