@@ -6,6 +6,7 @@
 
 use super::{Kind, Outside, Processor, SinkError, Site, ends, path_fault};
 use crate::batch::Entry;
+use crate::batch::json::Encoder;
 use crate::watermark::Positions;
 use serde_json::{Map, Value, json};
 use sluice_model::body::Body;
@@ -91,6 +92,7 @@ struct Open {
     path: PathBuf,
     length: u64,
     lines: Vec<u8>,
+    encoder: Encoder,
 }
 
 impl Processor for FileSink {
@@ -136,6 +138,7 @@ impl Processor for FileSink {
             path,
             length,
             lines: Vec::new(),
+            encoder: Encoder::default(),
         });
         Ok(held)
     }
@@ -146,7 +149,7 @@ impl Processor for FileSink {
         };
         open.lines.clear();
         for entry in batch {
-            line(&mut open.lines, entry, self.bare)?;
+            line(&mut open.lines, &mut open.encoder, entry, self.bare)?;
         }
         open.file.write_all_at(&open.lines, open.length)?;
         open.file.sync_data()?;
@@ -185,10 +188,15 @@ fn same_file(open: &Open) -> bool {
     (here.dev(), here.ino()) == (there.dev(), there.ino())
 }
 
-fn line(lines: &mut Vec<u8>, entry: &Entry<'_>, bare: bool) -> Result<(), SinkError> {
+fn line(
+    lines: &mut Vec<u8>,
+    encoder: &mut Encoder,
+    entry: &Entry<'_>,
+    bare: bool,
+) -> Result<(), SinkError> {
     let json = |error: serde_json::Error| SinkError::poison(format!("a record as JSON: {error}"));
     if !bare {
-        serde_json::to_writer(&mut *lines, &entry.record()).map_err(json)?;
+        encoder.record(lines, entry);
     } else if let Some(text) = entry.value.and_then(plain) {
         lines.extend_from_slice(text);
     } else {
