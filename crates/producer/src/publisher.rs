@@ -11,6 +11,8 @@ mod hold;
 mod intake;
 mod journal;
 pub mod kafka;
+mod look;
+mod pump;
 mod reports;
 mod routes;
 mod settle;

@@ -1,8 +1,7 @@
 //! Handing records to Kafka: live ones as they come, held ones from the head of their log.
 
 use super::Publisher;
-use super::block::{InSpool, Run, TopicId, opaque};
-use super::kafka::NotSent;
+use super::block::{InSpool, TopicId};
 use super::reports::{STUCK_RETRY_FIRST, STUCK_RETRY_MAX};
 use super::topic::Topic;
 use crate::batch::Records;
@@ -10,19 +9,11 @@ use crate::flow::{FlowEvent, step};
 use crate::spool::bits::Bits;
 use crate::spool::frame;
 use crate::spool::log::Chunk;
-use rdkafka::error::RDKafkaErrorCode;
 use sluice_model::producer::FlowState;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Records between two looks at the delivery reports while handing over.
-const COLLECT_EVERY: u32 = 4_000;
 /// Chunks of one backlog that one turn reads: live topics have their turn in between.
 const TURN_CHUNKS: usize = 4;
-/// Time that one look at a topic's metadata may take; the publisher stands still meanwhile.
-const LOOK_WAIT: Duration = Duration::from_millis(100);
-/// Delays between looks while a topic has no leaders.
-const LOOK_FIRST: Duration = Duration::from_millis(10);
-const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// When a listed topic needs the next turn, if it is a matter of time and not of delivery reports.
 pub(super) fn next_try(topic: &Topic) -> Option<Instant> {
@@ -41,13 +32,6 @@ pub(super) fn next_try(topic: &Topic) -> Option<Instant> {
         | FlowState::Inactive
         | FlowState::Rejected => None,
     }
-}
-
-/// What ended a run of sends.
-enum Stop {
-    Room,
-    Full,
-    Stuck(RDKafkaErrorCode),
 }
 
 impl Publisher {
@@ -172,36 +156,6 @@ impl Publisher {
         }
     }
 
-    /// Looks whether Kafka's metadata shows all leaders of a topic.
-    fn look(&mut self, id: TopicId, now: Instant) -> bool {
-        let Some(topic) = self.topics.get_mut(id) else {
-            return false;
-        };
-        if now < topic.retry_at {
-            return false;
-        }
-        if self.kafka_down {
-            topic.retry_at = self.probe_at;
-            return false;
-        }
-        match self.kafka.has_leaders(&topic.name, LOOK_WAIT) {
-            Ok(true) => {
-                topic.has_leaders = true;
-                topic.fresh(now);
-                true
-            }
-            Ok(false) => {
-                topic.back_off(Instant::now(), LOOK_FIRST, LOOK_MAX);
-                false
-            }
-            Err(error) => {
-                topic.back_off(Instant::now(), LOOK_FIRST, LOOK_MAX);
-                self.kafka_is_down(&format!("no broker answers: {error}"));
-                false
-            }
-        }
-    }
-
     /// Reads the next frames of a backlog and hands them over; `false` when it is enough for now.
     fn hand_out_chunk(&mut self, id: TopicId, now: Instant) -> bool {
         let Some(topic) = self.topics.get_mut(id) else {
@@ -269,97 +223,5 @@ impl Publisher {
         if let Some(topic) = self.topics.get_mut(id) {
             topic.waiting.push_back(run);
         }
-    }
-
-    /// Hands waiting records to librdkafka as far as there is room.
-    fn pump(&mut self, id: TopicId) {
-        let mut given_up = Vec::new();
-        let mut since_collect = 0;
-        let stop = loop {
-            let Some(topic) = self.topics.get_mut(id) else {
-                return;
-            };
-            let Some(run) = topic.waiting.front().copied().filter(|_| topic.has_room()) else {
-                break Stop::Room;
-            };
-            let (sent, stop) = self.send_run(id, run, &mut given_up);
-            since_collect += sent;
-            if since_collect >= COLLECT_EVERY || matches!(stop, Some(Stop::Full)) {
-                since_collect = 0;
-                self.kafka.collect(&mut self.reports);
-            }
-            if let Some(stop) = stop {
-                break stop;
-            }
-        };
-        for (slot, index, code) in given_up {
-            self.give_up(id, slot, index, code);
-            self.blocks.free_if_done(slot);
-        }
-        if let Stop::Stuck(code) = stop {
-            self.stuck(id, &format!("Kafka says {code}"));
-        }
-    }
-
-    /// Hands over what there is room for of the first waiting run.
-    fn send_run(
-        &mut self,
-        id: TopicId,
-        mut run: Run,
-        given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
-    ) -> (u32, Option<Stop>) {
-        let Self {
-            topics,
-            blocks,
-            kafka,
-            ..
-        } = self;
-        let (Some(topic), Some(block)) = (topics.get_mut(id), blocks.get_mut(run.slot)) else {
-            return (0, Some(Stop::Room));
-        };
-        let first = run.start;
-        let limit = run.end.min(first + COLLECT_EVERY);
-        let mut stop = None;
-        while run.start < limit && topic.has_room() {
-            let index = run.start;
-            let Some(rec) = block.records.recs.get(index as usize) else {
-                break;
-            };
-            if !block.acked.get(index) {
-                match kafka.send(&topic.name, &block.records, rec, opaque(run.slot, index)) {
-                    Ok(()) => {
-                        block.flying += 1;
-                        topic.flying += 1;
-                        topic.flying_bytes += rec.size();
-                    }
-                    Err(NotSent::Full) => stop = Some(Stop::Full),
-                    Err(NotSent::NotNow(code)) => stop = Some(Stop::Stuck(code)),
-                    Err(NotSent::Never(code)) => given_up.push((run.slot, index, code)),
-                }
-                if stop.is_some() {
-                    break;
-                }
-            }
-            block.unsent = block.unsent.saturating_sub(1);
-            run.start += 1;
-        }
-        let from_spool = block.is_from_spool();
-        if block.in_spool(first).is_none() && run.start > first {
-            topic.flight.push_back(Run {
-                end: run.start,
-                start: first,
-                ..run
-            });
-        }
-        let sent = run.start - first;
-        if run.start >= run.end {
-            topic.waiting.pop_front();
-            if from_spool {
-                blocks.free_if_done(run.slot);
-            }
-        } else if let Some(front) = topic.waiting.front_mut() {
-            *front = run;
-        }
-        (sent, stop)
     }
 }
