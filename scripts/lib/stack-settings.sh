@@ -22,13 +22,14 @@ config_of() {
       printf 'bootstrap_tokens = [\n'
       for account in "${ACCOUNTS[@]}"; do
         role=${ROLES[$account]:-$account}
-        printf '  { account = "%s", roles = ["%s"], token_file = %s },\n' "$account" "$role" \
+        printf '  { account = "%s", roles = ["%s"], token_file = %s },\n' "$account" "${role//,/\", \"}" \
           "$(json_string "$DIR/tokens/$account")"
       done
       printf ']\n'
       ;;
     consumer-api)
       printf 'destinations = ["127.0.0.1:*", "localhost:*", "[::1]:*"]\n'
+      printf 'secrets_dir = %s\n' "$(json_string "$DIR/consumer-api/secrets")"
       ;;
   esac
   printf '\n[http]\nlisten = "127.0.0.1:%s"\n' "${DECIDED[$service]}"

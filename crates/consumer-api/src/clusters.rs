@@ -294,11 +294,12 @@ impl Clusters {
             };
             Some(Cluster::new(&cluster.name, kafka, Some(pattern)))
         });
+        Self::of(std::iter::once(governed).chain(others).collect())
+    }
+
+    pub(crate) fn of(all: Vec<Cluster>) -> Self {
         Self {
-            all: std::iter::once(governed)
-                .chain(others)
-                .map(Arc::new)
-                .collect(),
+            all: all.into_iter().map(Arc::new).collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::catalogue::Catalogue;
 use crate::clusters::Clusters;
+use crate::dead_letter::Requests;
 use crate::follow::Follower;
 use crate::manager::Manager;
 use crate::settings::Settings;
@@ -31,6 +32,8 @@ pub struct Context {
     pub follower: Follower,
     /// The admin API, for calls with a caller's own token.
     pub admin: Client,
+    /// Who asks for dead-letter topics.
+    pub dead_letter_topics: Requests,
     /// Checks bearers.
     pub verifier: Verifier,
     /// Console sessions.

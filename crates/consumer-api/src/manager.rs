@@ -6,8 +6,12 @@ mod plan;
 use crate::catalogue::Catalogue;
 use crate::clusters::Clusters;
 use crate::confine::Roots;
+use crate::dead_letter::{self, DeadLetters};
 use crate::destinations::Destinations;
+use crate::outgoing::Outgoing;
 use crate::processors::{Processor, SinkError, Site, kind};
+use crate::redact;
+use crate::secrets::Secrets;
 use crate::settings::ConsumersSettings;
 use crate::status::{Report, View, view};
 use crate::store::Store;
@@ -45,7 +49,11 @@ pub struct Parts {
     /// Network destinations.
     pub destinations: Destinations,
     /// HTTP out.
-    pub http: reqwest::Client,
+    pub http: Outgoing,
+    /// Secrets that configurations refer to.
+    pub secrets: Secrets,
+    /// Where records go that no processor takes.
+    pub dead_letters: DeadLetters,
     /// Batches, retries and stops.
     pub settings: ConsumersSettings,
     /// The runtime that drives the registry for the workers.
@@ -268,6 +276,9 @@ impl Manager {
                 sinks: parts.store.sinks(parts.runtime.clone()),
                 topic_ids: topics.iter().cloned().collect(),
                 http: parts.http.clone(),
+                secrets: parts.secrets.clone(),
+                clusters: parts.clusters.clone(),
+                catalogue: parts.catalogue.clone(),
                 runtime: parts.runtime.clone(),
             };
             let built = kind(&processor.processor_type)
@@ -297,7 +308,8 @@ impl Manager {
             client_id: row.client_id.clone(),
             auto_start: row.auto_start,
             owner: row.owner.clone(),
-            downstream_processors: row.processors.clone(),
+            downstream_processors: shown(&row.processors),
+            dead_letters: dead_letter::standings(&row.topics, &self.parts.catalogue.now()),
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -412,6 +424,20 @@ impl Manager {
             .map(|(id, slot)| self.stop_worker(slot, id, false));
         futures_util::future::join_all(stops).await;
     }
+}
+
+/// Processors without the secrets in their configurations.
+fn shown(
+    processors: &[sluice_model::consumer::Processor],
+) -> Vec<sluice_model::consumer::Processor> {
+    let show = |processor: &sluice_model::consumer::Processor| {
+        let config = redact::config(&processor.config);
+        sluice_model::consumer::Processor {
+            config,
+            ..processor.clone()
+        }
+    };
+    processors.iter().map(show).collect()
 }
 
 /// A processor whose configuration is not allowed any more.

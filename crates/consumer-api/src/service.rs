@@ -4,10 +4,14 @@ use crate::catalogue::Catalogue;
 use crate::clusters::{Cluster, Clusters, METADATA_TIMEOUT};
 use crate::confine::Roots;
 use crate::context::Context;
+use crate::dead_letter::{DeadLetters, Requests};
 use crate::destinations::Destinations;
 use crate::follow::Follower;
+use crate::governed::Writer;
 use crate::manager::{Manager, Parts};
+use crate::outgoing::Outgoing;
 use crate::routes;
+use crate::secrets::Secrets;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::stream::Hub;
@@ -61,22 +65,31 @@ fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
         store: store.clone(),
         health: health.clone(),
     };
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .context("set up outgoing HTTP")?;
+    let runtime = tokio::runtime::Handle::current();
+    let writer = Writer::new(
+        Arc::clone(clusters.governed()),
+        catalogue.clone(),
+        runtime.clone(),
+    );
     let manager = Manager::new(Parts {
         store: store.clone(),
         clusters: clusters.clone(),
         catalogue: catalogue.clone(),
+        dead_letters: DeadLetters::new(writer, roots.clone()),
         roots,
+        http: Outgoing::new(destinations.clone()),
         destinations,
-        http,
+        secrets: Secrets::open(&settings.secrets_dir).context("open secrets_dir")?,
         settings: settings.consumers.clone(),
-        runtime: tokio::runtime::Handle::current(),
+        runtime,
     });
+    let dead_letter_topics = Requests {
+        client: admin.clone(),
+        token_file: settings.admin_api.token_file.clone(),
+        catalogue: catalogue.clone(),
+    };
     Ok(Context {
+        dead_letter_topics,
         verifier: Verifier::new(admin.clone(), settings.auth_stale_max),
         sessions: Sessions::new(COOKIE, settings.http.tls()),
         hub: Hub::new(Arc::clone(clusters.governed())),

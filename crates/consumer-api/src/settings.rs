@@ -20,6 +20,8 @@ pub struct Settings {
     pub metrics_public: bool,
     /// `host:port` that processors may connect to.
     pub destinations: Vec<String>,
+    /// Directory of the secrets that processors may refer to; empty means none.
+    pub secrets_dir: PathBuf,
     /// Clusters beside the governed one.
     pub clusters: Vec<ClusterSettings>,
     /// The listener.

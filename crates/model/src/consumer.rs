@@ -1,5 +1,6 @@
 //! Managed consumers on the wire.
 
+use crate::lifecycle::State;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -122,6 +123,15 @@ pub struct ConsumerSpec {
     pub downstream_processors: Vec<ProcessorSpec>,
 }
 
+/// A dead-letter topic of a consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DeadLetterTopic {
+    /// Its name.
+    pub topic_name: String,
+    /// Where it stands; null while nobody has asked for it (a dry run: it is asked for at the creation).
+    pub status: Option<State>,
+}
+
 /// A managed consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Consumer {
@@ -155,6 +165,9 @@ pub struct Consumer {
     pub owner: String,
     /// Where records go.
     pub downstream_processors: Vec<Processor>,
+    /// The topics that its dead letters go to while they are active; otherwise a file takes them.
+    #[serde(default)]
+    pub dead_letters: Vec<DeadLetterTopic>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -85,6 +85,9 @@ pub async fn create(
         .await?;
     let turn = context.manager.turn(&row.id).await;
     context.manager.apply(&turn, &row).await;
+    drop(turn);
+    let topics = &context.dead_letter_topics;
+    topics.file(&row.topics, &row.id, &row.owner).await;
     Ok(context.manager.present(&row))
 }
 

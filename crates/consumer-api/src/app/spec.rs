@@ -365,9 +365,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let roots = Roots::open(&[dir.path().join("f")]).unwrap();
         let destinations = Destinations::default();
+        let secrets = crate::secrets::Secrets::default();
         let outside = Outside {
             roots: &roots,
             destinations: &destinations,
+            secrets: &secrets,
         };
         read(body.to_string().as_bytes(), before, &outside)
     }

@@ -2,8 +2,12 @@
 
 use super::{KINDS, Outside, Processor, Site, kind};
 use crate::batch::Entry;
+use crate::catalogue::Catalogue;
+use crate::clusters::Clusters;
 use crate::confine::Roots;
 use crate::destinations::Destinations;
+use crate::outgoing::Outgoing;
+use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::watermark::Positions;
 use serde_json::{Map, Value, json};
@@ -18,6 +22,9 @@ pub(super) struct Bench {
     pub(super) roots: Roots,
     pub(super) consumer_id: String,
     store: Store,
+    pub(super) secrets: Secrets,
+    pub(super) clusters: Clusters,
+    pub(super) catalogue: Catalogue,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -31,6 +38,7 @@ impl Bench {
             .enable_all()
             .build()
             .unwrap();
+        let secrets = dir.path().join("secrets");
         let store = Store::open(&dir.path().join("c.db")).unwrap();
         runtime.block_on(store.insert_test_processor("c1", "p1"));
         Self {
@@ -38,19 +46,26 @@ impl Bench {
             roots,
             consumer_id: "c1".to_owned(),
             store,
+            secrets: Secrets::open(&secrets).unwrap(),
+            clusters: Clusters::of(Vec::new()),
+            catalogue: Catalogue::default(),
             runtime,
         }
     }
 
     pub(super) fn site(&self, topic_id: i64) -> Site {
+        let destinations = Destinations::new(&["127.0.0.1:*".to_owned()]).unwrap();
         Site {
             consumer_id: self.consumer_id.clone(),
             processor_id: "p1".to_owned(),
             roots: self.roots.clone(),
-            destinations: Destinations::new(&["127.0.0.1:*".to_owned()]).unwrap(),
+            destinations: destinations.clone(),
             sinks: self.store.sinks(self.runtime.handle().clone()),
             topic_ids: HashMap::from([("t".to_owned(), topic_id)]),
-            http: reqwest::Client::new(),
+            http: Outgoing::new(destinations),
+            secrets: self.secrets.clone(),
+            clusters: self.clusters.clone(),
+            catalogue: self.catalogue.clone(),
             runtime: self.runtime.handle().clone(),
         }
     }
@@ -72,6 +87,7 @@ impl Bench {
         let outside = Outside {
             roots: &self.roots,
             destinations: &destinations,
+            secrets: &self.secrets,
         };
         let mut body = Body::of(config.clone(), "");
         let _code = kind(name).unwrap().check(&mut body, &outside);
@@ -80,7 +96,7 @@ impl Bench {
 }
 
 /// Records of one partition.
-pub(super) fn entries(offsets: Range<i64>) -> Vec<Entry<'static>> {
+pub(crate) fn entries(offsets: Range<i64>) -> Vec<Entry<'static>> {
     offsets
         .map(|offset| Entry {
             topic: "t",

@@ -7,8 +7,12 @@ mod file_sink;
 mod streaming_forwarder;
 
 use crate::batch::Entry;
+use crate::catalogue::Catalogue;
+use crate::clusters::Clusters;
 use crate::confine::Roots;
 use crate::destinations::Destinations;
+use crate::outgoing::Outgoing;
+use crate::secrets::Secrets;
 use crate::store::sinks::Sinks;
 use crate::watermark::Positions;
 use serde_json::{Map, Value};
@@ -117,6 +121,8 @@ pub struct Outside<'a> {
     pub roots: &'a Roots,
     /// Network destinations.
     pub destinations: &'a Destinations,
+    /// Secrets that configurations refer to.
+    pub secrets: &'a Secrets,
 }
 
 /// What a processor is built from.
@@ -135,7 +141,13 @@ pub struct Site {
     /// Which topic each name stands for now.
     pub topic_ids: HashMap<String, i64>,
     /// HTTP out.
-    pub http: reqwest::Client,
+    pub http: Outgoing,
+    /// Secrets that configurations refer to.
+    pub secrets: Secrets,
+    /// The clusters.
+    pub clusters: Clusters,
+    /// Where topics of the governed cluster stand.
+    pub catalogue: Catalogue,
     /// The runtime that drives it.
     pub runtime: Handle,
 }
@@ -204,4 +216,4 @@ fn ends(batch: &[Entry<'_>]) -> Positions {
 }
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;

@@ -124,8 +124,11 @@ impl Forwarder {
             last.offset
         );
         let records: Vec<Record> = group.iter().map(|entry| entry.record()).collect();
-        let request = site
+        let client = site
             .http
+            .client(self.url.port_or_known_default().unwrap_or_default())
+            .map_err(SinkError::environment)?;
+        let request = client
             .post(self.url.clone())
             .timeout(REQUEST_TIMEOUT)
             .header("Idempotency-Key", key)

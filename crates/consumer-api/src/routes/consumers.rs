@@ -47,6 +47,7 @@ pub(super) fn outside(context: &Context) -> Outside<'_> {
     Outside {
         roots: &parts.roots,
         destinations: &parts.destinations,
+        secrets: &parts.secrets,
     }
 }
 
