@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub const LINE_SLACK_BYTES: usize = 64 * 1024;
 
 /// What a framer found.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Framed {
     /// Whole lines, each with its line feed (the very last line of an input may have none).
     Lines(Bytes),
@@ -129,6 +129,13 @@ impl Assembler {
             block: &self.block,
             side: &mut self.side,
         }
+    }
+
+    /// Writes bytes of a record where decoded bytes go.
+    pub fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.side.len();
+        write(&mut self.side);
+        Span::side(start, self.side.len())
     }
 
     /// Adds a record.

@@ -103,6 +103,18 @@ impl Records {
         from.get(start..start + span.len()).unwrap_or_default()
     }
 
+    /// The same bytes with some of the records only, by index.
+    #[must_use]
+    pub fn only(&self, indices: &[u32]) -> Self {
+        let kept = indices
+            .iter()
+            .filter_map(|index| self.recs.get(*index as usize));
+        Self {
+            recs: kept.copied().collect(),
+            ..self.clone()
+        }
+    }
+
     /// The bytes of an optional span.
     pub fn part(&self, span: Option<Span>) -> Option<&[u8]> {
         span.map(|span| self.bytes(span))

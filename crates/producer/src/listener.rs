@@ -6,12 +6,17 @@
 mod accept;
 mod figures;
 mod generator;
+mod guard;
 mod hello;
 mod host;
 mod http;
 mod inlet;
 mod own;
+mod quarantine;
+mod quiet;
+mod reader;
 mod stream;
+mod syslog;
 
 use crate::budget::Budget;
 use crate::channels::ListenerEnds;
@@ -19,6 +24,7 @@ use crate::settings::ProducerSettings;
 use accept::Bound;
 use anyhow::Context as _;
 use inlet::Inlet;
+use quarantine::Quarantine;
 use sluice_admin_client::Client;
 use sluice_admin_client::verify::Verifier;
 use sluice_service::health::Health;
@@ -79,9 +85,11 @@ async fn serve(
         settings.metrics_public,
     ));
     let dispatcher = tokio::task::spawn_local(inlet::dispatch(Rc::clone(&inlet), ends.replies));
-    accept::spawn(bound, &inlet, &http)?;
+    let (quarantine, writing) = Quarantine::start(&settings.inputs.quarantine);
+    let writing = tokio::task::spawn_local(writing);
+    accept::spawn(bound, settings, &inlet, &http, &quarantine)?;
     own::spawn(settings, &inlet);
-    drop(http);
+    drop((http, quarantine));
     shutdown.wait().await;
     tracing::info!("inputs stop");
     // Every task holds the inlet; when only the dispatcher is left, all of them have ended.
@@ -96,9 +104,14 @@ async fn serve(
         tracing::warn!("inputs did not end in time; their last answers are not sent");
     }
     dispatcher.abort();
+    if tokio::time::timeout(QUARANTINE_MAX, writing).await.is_err() {
+        tracing::warn!("the quarantine is not written in time");
+    }
     Ok(())
 }
 
+/// Time for the last lines of the quarantine, while stopping.
+const QUARANTINE_MAX: Duration = Duration::from_millis(500);
 /// Time between looks at what still runs, while stopping.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The dispatcher's own hold on the inlet.

@@ -1,11 +1,18 @@
 //! The configuration of the daemon; `config/producer.toml` documents every key.
 
+mod inputs;
+
+pub use inputs::{
+    GeneratorSettings, HostSettings, InputSettings, OtlpSettings, QuarantineSettings, SAMPLE_KINDS,
+    SAMPLE_RATE_MAX, StdinSettings, SyslogFormat, SyslogSettings, SyslogTcpSettings,
+    SyslogUdpSettings, TailFrom, TailKey, TailSettings, TcpSettings, UnixSettings, networks,
+};
+
 use serde::Deserialize;
 use sluice_service::Settings;
 use sluice_service::config::{AdminApiSettings, HttpSettings};
 use sluice_service::kafka::KafkaSettings;
 use sluice_service::telemetry::LogSettings;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,99 +96,12 @@ pub struct LimitSettings {
     pub record_max_bytes: usize,
 }
 
-/// The inputs besides HTTP.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InputSettings {
-    /// Lines over TCP.
-    pub tcp: TcpSettings,
-    /// Lines over a Unix socket.
-    pub unix: UnixSettings,
-    /// Lines from standard input.
-    pub stdin: StdinSettings,
-    /// This machine's figures.
-    pub host: HostSettings,
-    /// Sample records.
-    pub generator: GeneratorSettings,
-}
-
-/// Lines over TCP.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TcpSettings {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Address and port.
-    pub listen: SocketAddr,
-    /// The topic of every line; empty when lines name theirs.
-    pub topic: String,
-}
-
-/// Lines over a Unix socket.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnixSettings {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Path of the socket.
-    pub path: PathBuf,
-    /// The topic of every line; empty when lines name theirs.
-    pub topic: String,
-}
-
-/// Lines from standard input.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StdinSettings {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// The topic of every line; empty when lines name theirs.
-    pub topic: String,
-}
-
-/// This machine's figures.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostSettings {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Their topic.
-    pub topic: String,
-    /// Time between two records.
-    #[serde(with = "humantime_serde")]
-    pub interval: Duration,
-}
-
-/// Sample records.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GeneratorSettings {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Records per second and kind.
-    pub rate: u32,
-    /// Which kinds.
-    pub kinds: Vec<String>,
-}
-
-/// The kinds of sample records.
-pub const SAMPLE_KINDS: [&str; 6] = [
-    "sensor",
-    "user_activity",
-    "logs",
-    "payments",
-    "weather",
-    "generic",
-];
-/// The highest rate of samples per kind.
-pub const SAMPLE_RATE_MAX: u32 = 10_000;
-
 impl Settings for ProducerSettings {
     fn faults(&self) -> Vec<String> {
         let mut faults = self.http.faults();
         faults.extend(self.kafka.faults());
         faults.extend(self.bound_faults());
-        faults.extend(self.input_faults());
+        faults.extend(self.inputs.faults());
         faults
     }
 
@@ -223,50 +143,6 @@ impl ProducerSettings {
         );
         faults
     }
-
-    fn input_faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let inputs = &self.inputs;
-        if inputs.tcp.enabled && !inputs.tcp.listen.ip().is_loopback() {
-            faults.push(format!(
-                "inputs.tcp.listen = \"{}\" is reachable from outside: lines over TCP carry no \
-                 credential, so bind to loopback and use HTTP from other machines",
-                inputs.tcp.listen
-            ));
-        }
-        for (key, topic) in [
-            ("inputs.tcp.topic", &inputs.tcp.topic),
-            ("inputs.unix.topic", &inputs.unix.topic),
-            ("inputs.stdin.topic", &inputs.stdin.topic),
-            ("inputs.host.topic", &inputs.host.topic),
-        ] {
-            let fault = sluice_model::name::TopicName::parse(topic).err();
-            if let Some(fault) = fault
-                .filter(|_| !topic.is_empty())
-                .and_then(|f| f.first().cloned())
-            {
-                faults.push(format!("{key} = {topic:?}: {fault}"));
-            }
-        }
-        if inputs.host.enabled && inputs.host.topic.is_empty() {
-            faults.push("inputs.host.topic is empty".to_owned());
-        }
-        if inputs.host.interval.as_millis() < 100 {
-            faults.push("inputs.host.interval is at least 100ms".to_owned());
-        }
-        if inputs.generator.rate == 0 || inputs.generator.rate > SAMPLE_RATE_MAX {
-            faults.push(format!("inputs.generator.rate is 1 to {SAMPLE_RATE_MAX}"));
-        }
-        for kind in &inputs.generator.kinds {
-            if !SAMPLE_KINDS.contains(&kind.as_str()) {
-                let known = SAMPLE_KINDS.join(", ");
-                faults.push(format!(
-                    "inputs.generator.kinds: {kind:?} is none of {known}"
-                ));
-            }
-        }
-        faults
-    }
 }
 
 #[cfg(test)]
@@ -291,7 +167,7 @@ mod tests {
     #[test]
     fn open_plaintext_inputs_and_broken_bounds_are_refused() {
         for (set, word) in [
-            ("inputs.tcp.listen=0.0.0.0:9090", "loopback"),
+            ("inputs.tcp.listen=0.0.0.0:9090", "networks"),
             ("http.listen=0.0.0.0:8081", "http.listen"),
             ("inputs.tcp.topic=a b", "inputs.tcp.topic"),
             ("inputs.generator.kinds=[\"x\"]", "none of"),

@@ -1,20 +1,25 @@
-//! Binding and accepting: TCP, Unix socket and HTTP.
+//! Binding and accepting: TCP, TLS and Unix sockets of every input.
 
+use super::guard::Guard;
 use super::http::{self, Http};
 use super::inlet::Inlet;
+use super::quarantine::Quarantine;
+use super::quiet::{Patience, Quiet};
 use super::stream::{self, Kind};
+use super::syslog::tcp::SyslogTcp;
+use super::syslog::udp::{self, SyslogUdp};
 use crate::settings::ProducerSettings;
 use anyhow::Context as _;
-use sluice_service::tls;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections of one input at one time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -23,13 +28,21 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A listener and who may connect to it.
+#[derive(Debug)]
+struct Guarded {
+    listener: std::net::TcpListener,
+    guard: Guard,
+}
+
 /// The inputs' sockets, bound and not served yet.
 #[derive(Debug)]
 pub struct Bound {
-    http: std::net::TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    tcp: Option<(std::net::TcpListener, Option<Arc<str>>)>,
-    unix: Option<(std::os::unix::net::UnixListener, Option<Arc<str>>)>,
+    http: Guarded,
+    tcp: Option<Guarded>,
+    syslog_tcp: Option<Guarded>,
+    syslog_udp: Option<(std::net::UdpSocket, Guard)>,
+    unix: Option<std::os::unix::net::UnixListener>,
 }
 
 impl Bound {
@@ -38,27 +51,39 @@ impl Bound {
     /// # Errors
     /// When an address is taken or a file cannot be read.
     pub fn bind(settings: &ProducerSettings) -> anyhow::Result<Self> {
-        let http = tcp("http", settings.http.listen)?;
-        let tls = settings
-            .http
-            .tls()
-            .then(|| tls::server_config(&settings.http.tls_cert_file, &settings.http.tls_key_file));
+        let http = &settings.http;
+        let guard = Guard::new(&[], &http.tls_cert_file, &http.tls_key_file, false)?;
+        let http = tcp("http", http.listen, guard)?;
         let inputs = &settings.inputs;
-        let tcp = inputs
-            .tcp
-            .enabled
-            .then(|| tcp("tcp", inputs.tcp.listen))
-            .transpose()?;
-        let unix = inputs
-            .unix
-            .enabled
-            .then(|| unix(&inputs.unix.path))
-            .transpose()?;
+        let lines = &inputs.tcp;
+        let lines = lines.enabled.then(|| {
+            let token = lines.token_needed();
+            let guard = Guard::new(
+                &lines.networks,
+                &lines.tls_cert_file,
+                &lines.tls_key_file,
+                token,
+            )?;
+            tcp("tcp", lines.listen, guard)
+        });
+        let syslog = &inputs.syslog_tcp;
+        let syslog = syslog.enabled.then(|| {
+            let (cert, key) = (&syslog.tls_cert_file, &syslog.tls_key_file);
+            let guard = Guard::new(&syslog.networks, cert, key, false)?;
+            tcp("syslog_tcp", syslog.listen, guard)
+        });
+        let datagrams = inputs.syslog_udp.enabled.then(|| {
+            let none = Path::new("");
+            let guard = Guard::new(&inputs.syslog_udp.networks, none, none, false)?;
+            anyhow::Ok((udp::bind(&inputs.syslog_udp)?, guard))
+        });
+        let unix = inputs.unix.enabled.then(|| unix(&inputs.unix.path));
         Ok(Self {
             http,
-            tls: tls.transpose()?.map(Arc::new),
-            tcp: tcp.map(|listener| (listener, fixed(&inputs.tcp.topic))),
-            unix: unix.map(|listener| (listener, fixed(&inputs.unix.topic))),
+            tcp: lines.transpose()?,
+            syslog_tcp: syslog.transpose()?,
+            syslog_udp: datagrams.transpose()?,
+            unix: unix.transpose()?,
         })
     }
 }
@@ -68,13 +93,14 @@ pub(super) fn fixed(topic: &str) -> Option<Arc<str>> {
     (!topic.is_empty()).then(|| topic.into())
 }
 
-fn tcp(input: &str, address: std::net::SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+fn tcp(input: &str, address: SocketAddr, guard: Guard) -> anyhow::Result<Guarded> {
     let listener =
         std::net::TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    tracing::info!(input, address = %address, "listening");
-    Ok(listener)
+    let (tls, token) = (guard.tls.is_some(), guard.token);
+    tracing::info!(input, address = %address, tls, token, "listening");
+    Ok(Guarded { listener, guard })
 }
 
 fn unix(path: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
@@ -98,110 +124,230 @@ fn unix(path: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
 ///
 /// # Errors
 /// When a socket cannot be given to the runtime.
-pub(super) fn spawn(bound: Bound, inlet: &Rc<Inlet>, http: &Rc<Http>) -> anyhow::Result<()> {
-    let tls = bound.tls.map(TlsAcceptor::from);
-    spawn_local(accept_http(
-        TcpListener::from_std(bound.http)?,
-        tls,
-        Rc::clone(http),
-        Rc::clone(inlet),
-    ));
-    if let Some((listener, topic)) = bound.tcp {
+pub(super) fn spawn(
+    bound: Bound,
+    settings: &ProducerSettings,
+    inlet: &Rc<Inlet>,
+    http: &Rc<Http>,
+    quarantine: &Quarantine,
+) -> anyhow::Result<()> {
+    let inputs = &settings.inputs;
+    accept_tcp(bound.http, "http", inlet, Rc::clone(http))?;
+    let quiet = |input, journal, patience| Quiet {
+        inlet: Rc::clone(inlet),
+        quarantine: quarantine.clone(),
+        input,
+        patience,
+        journal,
+    };
+    if let Some(lines) = bound.tcp {
         let kind = Kind {
             input: "tcp",
-            topic,
+            topic: fixed(&inputs.tcp.topic),
+            token: lines.guard.token.then(|| http.auth()),
+            journal: inputs.tcp.journal,
         };
-        spawn_local(accept_tcp(
-            TcpListener::from_std(listener)?,
-            kind,
-            Rc::clone(inlet),
-        ));
+        let inlet = Rc::clone(inlet);
+        accept_tcp(lines, "tcp", &inlet.clone(), Rc::new(Lines { inlet, kind }))?;
     }
-    if let Some((listener, topic)) = bound.unix {
+    if let Some(syslog) = bound.syslog_tcp {
+        let server = SyslogTcp {
+            quiet: quiet("syslog_tcp", inputs.syslog_tcp.journal, Patience::Room),
+            settings: inputs.syslog_tcp.common(),
+        };
+        accept_tcp(syslog, "syslog_tcp", inlet, Rc::new(server))?;
+    }
+    if let Some((socket, guard)) = bound.syslog_udp {
+        let server = SyslogUdp {
+            quiet: quiet("syslog_udp", inputs.syslog_udp.journal, Patience::None),
+            settings: inputs.syslog_udp.common(),
+            guard,
+        };
+        spawn_local(udp::run(Rc::new(server), UdpSocket::from_std(socket)?));
+    }
+    if let Some(listener) = bound.unix {
         let kind = Kind {
             input: "unix",
-            topic,
+            topic: fixed(&inputs.unix.topic),
+            token: None,
+            journal: inputs.unix.journal,
         };
-        spawn_local(accept_unix(
-            UnixListener::from_std(listener)?,
-            kind,
-            Rc::clone(inlet),
-        ));
+        let listener = UnixListener::from_std(listener)?;
+        spawn_local(accept_unix(listener, kind, Rc::clone(inlet)));
     }
     Ok(())
 }
 
-/// One connection as the others do: waits for a place, accepts, pauses after a failure. `None` at the
-/// wish to stop.
+/// What serves the connections of an input.
+trait Server {
+    /// Serves a connection without TLS to its end.
+    async fn plain(self: Rc<Self>, socket: TcpStream, peer: SocketAddr);
+    /// Serves a connection with TLS to its end.
+    async fn tls(self: Rc<Self>, socket: TlsStream<TcpStream>, peer: SocketAddr);
+}
+
+impl Server for Http {
+    async fn plain(self: Rc<Self>, socket: TcpStream, _: SocketAddr) {
+        http::serve(self, socket).await;
+    }
+
+    async fn tls(self: Rc<Self>, socket: TlsStream<TcpStream>, _: SocketAddr) {
+        http::serve(self, socket).await;
+    }
+}
+
+impl Server for SyslogTcp {
+    async fn plain(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
+        if readable(&self.quiet.inlet, &socket).await {
+            super::syslog::tcp::serve(self, socket, peer).await;
+        }
+    }
+
+    async fn tls(self: Rc<Self>, socket: TlsStream<TcpStream>, peer: SocketAddr) {
+        super::syslog::tcp::serve(self, socket, peer).await;
+    }
+}
+
+struct Lines {
+    inlet: Rc<Inlet>,
+    kind: Kind,
+}
+
+impl Server for Lines {
+    async fn plain(self: Rc<Self>, socket: TcpStream, _: SocketAddr) {
+        if readable(&self.inlet, &socket).await {
+            let (reader, writer) = socket.into_split();
+            stream::serve(Rc::clone(&self.inlet), self.kind.clone(), reader, writer).await;
+        }
+    }
+
+    async fn tls(self: Rc<Self>, socket: TlsStream<TcpStream>, _: SocketAddr) {
+        let (reader, writer) = tokio::io::split(socket);
+        stream::serve(Rc::clone(&self.inlet), self.kind.clone(), reader, writer).await;
+    }
+}
+
+/// Waits for the first byte: until then a connection is a socket and a small task. Tells whether to go on.
+async fn readable(inlet: &Inlet, socket: &TcpStream) -> bool {
+    tokio::select! {
+        () = inlet.shutdown.wait() => false,
+        ready = socket.readable() => ready.is_ok(),
+    }
+}
+
+/// A place among the connections of an input.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    input: &'static str,
+}
+
+impl Place {
+    async fn take(input: &'static str, places: &Arc<Semaphore>) -> Option<Self> {
+        let permit = if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+            permit
+        } else {
+            tracing::warn!(input, CONNECTIONS_MAX, "connections wait to be accepted");
+            metrics::counter!("producer_connections_delayed_total", "input" => input).increment(1);
+            Arc::clone(places).acquire_owned().await.ok()?
+        };
+        metrics::gauge!("producer_connections", "input" => input).increment(1);
+        Some(Self {
+            _permit: permit,
+            input,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        metrics::gauge!("producer_connections", "input" => self.input).decrement(1);
+    }
+}
+
+/// One connection as every input accepts it: waits for a place, accepts, pauses after a failure. `None`
+/// at the wish to stop.
 macro_rules! accept {
-    ($listener:expr, $places:expr, $inlet:expr) => {{
+    ($input:expr, $listener:expr, $places:expr, $inlet:expr) => {{
         loop {
-            let place = tokio::select! {
-                () = $inlet.shutdown.wait() => break None,
-                place = Arc::clone(&$places).acquire_owned() => place,
+            let accepted = async {
+                let place = Place::take($input, &$places).await;
+                ($listener.accept().await, place)
             };
             let accepted = tokio::select! {
                 () = $inlet.shutdown.wait() => break None,
-                accepted = $listener.accept() => accepted,
+                accepted = accepted => accepted,
             };
-            match (accepted, place) {
-                (Ok((socket, _)), Ok(place)) => break Some((socket, place)),
+            match accepted {
+                (Ok((socket, peer)), Some(place)) => break Some((socket, peer, place)),
                 (Err(error), _) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tracing::warn!(input = $input, %error, "a connection cannot be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                (_, Err(_)) => break None,
+                (_, None) => break None,
             }
         }
     }};
 }
 
-async fn accept_tcp(listener: TcpListener, kind: Kind, inlet: Rc<Inlet>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some((socket, place)) = accept!(listener, places, inlet) {
-        let _slower_answers_only = socket.set_nodelay(true);
-        let (inlet, kind) = (Rc::clone(&inlet), kind.clone());
-        spawn_local(async move {
-            let (reader, writer) = socket.into_split();
-            stream::serve(inlet, kind, reader, writer).await;
-            drop(place);
-        });
+fn accept_tcp<S: Server + 'static>(
+    guarded: Guarded,
+    input: &'static str,
+    inlet: &Rc<Inlet>,
+    server: Rc<S>,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(guarded.listener)?;
+    let (guard, inlet) = (Rc::new(guarded.guard), Rc::clone(inlet));
+    spawn_local(async move {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Some((socket, peer, place)) = accept!(input, listener, places, inlet) {
+            if !guard.allows(peer.ip()) {
+                refused(input, "network", peer);
+                continue;
+            }
+            let _slower_answers_only = socket.set_nodelay(true);
+            let (guard, server) = (Rc::clone(&guard), Rc::clone(&server));
+            spawn_local(async move {
+                connection(&guard, input, server, socket, peer).await;
+                drop(place);
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn connection<S: Server>(
+    guard: &Guard,
+    input: &'static str,
+    server: Rc<S>,
+    socket: TcpStream,
+    peer: SocketAddr,
+) {
+    let Some(acceptor) = &guard.tls else {
+        return server.plain(socket, peer).await;
+    };
+    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await {
+        Ok(Ok(socket)) => server.tls(socket, peer).await,
+        Ok(Err(error)) => {
+            tracing::debug!(input, %error, "TLS handshake failed");
+            refused(input, "tls", peer);
+        }
+        Err(_) => refused(input, "tls_timeout", peer),
     }
+}
+
+fn refused(input: &'static str, reason: &'static str, peer: SocketAddr) {
+    tracing::debug!(input, reason, %peer, "connection refused");
+    let labels = [("input", input), ("reason", reason)];
+    metrics::counter!("producer_connections_refused_total", &labels).increment(1);
 }
 
 async fn accept_unix(listener: UnixListener, kind: Kind, inlet: Rc<Inlet>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some((socket, place)) = accept!(listener, places, inlet) {
+    while let Some((socket, _, place)) = accept!("unix", listener, places, inlet) {
         let (inlet, kind) = (Rc::clone(&inlet), kind.clone());
         spawn_local(async move {
             let (reader, writer) = socket.into_split();
             stream::serve(inlet, kind, reader, writer).await;
-            drop(place);
-        });
-    }
-}
-
-async fn accept_http(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    http: Rc<Http>,
-    inlet: Rc<Inlet>,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some((socket, place)) = accept!(listener, places, inlet) {
-        let _slower_answers_only = socket.set_nodelay(true);
-        let (http, tls) = (Rc::clone(&http), tls.clone());
-        spawn_local(async move {
-            match tls {
-                None => http::serve(http, socket).await,
-                Some(acceptor) => {
-                    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await {
-                        Ok(Ok(socket)) => http::serve(http, socket).await,
-                        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-                        Err(_) => tracing::debug!("TLS handshake took too long"),
-                    }
-                }
-            }
             drop(place);
         });
     }

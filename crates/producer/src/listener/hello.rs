@@ -3,15 +3,15 @@
 use serde::Deserialize;
 
 /// Longest greeting.
-const HELLO_BYTES_MAX: usize = 4096;
+pub(super) const HELLO_BYTES_MAX: usize = 4096;
 
 /// What a greeting says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hello {
-    /// Send `{"acked": N}` and `{"refused": ...}` lines.
-    Cumulative,
-    /// Send nothing before the end.
-    Quiet,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// Send `{"acked": N}` and `{"refused": ...}` lines; otherwise nothing before the end.
+    pub cumulative: bool,
+    /// The credential.
+    pub token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -24,9 +24,7 @@ struct Greeting {
 #[serde(deny_unknown_fields)]
 struct Terms {
     acks: Option<String>,
-    // Streams are open on loopback only, where no token is needed; one that is sent is not looked at.
-    #[serde(rename = "token")]
-    _token: Option<String>,
+    token: Option<String>,
 }
 
 /// Reads a first line: `None` when it is no greeting but data already.
@@ -48,29 +46,42 @@ pub(super) fn read(line: &[u8]) -> Option<Result<Hello, String>> {
     let greeting: Result<Greeting, _> = serde_json::from_slice(line);
     Some(match greeting {
         Err(error) => Err(format!("the hello cannot be read: {error}")),
-        Ok(Greeting { hello }) => match hello.acks.as_deref() {
-            Some("cumulative") => Ok(Hello::Cumulative),
-            Some("none") | None => Ok(Hello::Quiet),
-            Some(other) => Err(format!("acks {other:?} is none of cumulative, none")),
-        },
+        Ok(Greeting { hello }) => {
+            let cumulative = match hello.acks.as_deref() {
+                Some("cumulative") => Ok(true),
+                Some("none") | None => Ok(false),
+                Some(other) => Err(format!("acks {other:?} is none of cumulative, none")),
+            };
+            cumulative.map(|cumulative| Hello {
+                cumulative,
+                token: hello.token,
+            })
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_greeting_is_told_from_data() {
+        let hello = |cumulative, token: Option<&str>| {
+            Some(Ok(Hello {
+                cumulative,
+                token: token.map(str::to_owned),
+            }))
+        };
         assert_eq!(
             read(br#"{"hello": {"acks": "cumulative"}}"#),
-            Some(Ok(Hello::Cumulative))
+            hello(true, None)
         );
         assert_eq!(
             read(br#"{"hello":{"acks":"cumulative","token":"x"}}"#),
-            Some(Ok(Hello::Cumulative))
+            hello(true, Some("x"))
         );
-        assert_eq!(read(br#"{"hello": {}}"#), Some(Ok(Hello::Quiet)));
+        assert_eq!(read(br#"{"hello": {}}"#), hello(false, None));
         assert_eq!(read(br#"{"topic":"t","hello":1}"#), None);
         assert_eq!(read(b"plain"), None);
         assert!(read(br#"{"hello": {"acks": "each"}}"#).unwrap().is_err());
@@ -79,5 +90,24 @@ mod tests {
                 .unwrap()
                 .is_err()
         );
+    }
+
+    proptest! {
+        /// Any first line, and any greeting that was tampered with: no panic.
+        #[test]
+        fn any_first_line_is_read(
+            mut line in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..60),
+                Just(br#"{"hello": {"acks": "cumulative", "token": "t"}}"#.to_vec()),
+            ],
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            if !line.is_empty() {
+                let at = at.index(line.len());
+                line[at] = byte;
+            }
+            let _read = read(&line);
+        }
     }
 }

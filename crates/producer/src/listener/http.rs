@@ -9,7 +9,7 @@ mod send;
 use super::inlet::Inlet;
 use crate::IDENTITY;
 use answer::Answer;
-use auth::Auth;
+pub(super) use auth::Auth;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -33,7 +33,7 @@ const HEAD_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Http {
     inlet: Rc<Inlet>,
-    auth: Auth,
+    auth: Rc<Auth>,
     health: Health,
     metrics_public: bool,
     body_max: usize,
@@ -51,12 +51,17 @@ impl Http {
     ) -> Self {
         Self {
             inlet,
-            auth: Auth::new(verifier),
+            auth: Rc::new(Auth::new(verifier)),
             health,
             metrics_public,
             body_max: settings.body_max_bytes,
             body_timeout: Duration::from_secs(settings.body_timeout_s),
         }
+    }
+
+    /// The check of credentials, for inputs that take them elsewhere.
+    pub(super) fn auth(&self) -> Rc<Auth> {
+        Rc::clone(&self.auth)
     }
 }
 

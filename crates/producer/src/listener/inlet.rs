@@ -16,6 +16,17 @@ use tokio::sync::oneshot;
 /// Time that the publisher may take for a status.
 const STATUS_MAX: Duration = Duration::from_secs(5);
 
+/// How a batch is to be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// The answer tells of every record.
+    Detailed,
+    /// The answer tells of refused records only.
+    Brief,
+    /// As brief; and the records are journaled first, because their sender cannot repeat them.
+    Journaled,
+}
+
 /// What the tasks of the listener share.
 #[derive(Debug)]
 pub(super) struct Inlet {
@@ -66,15 +77,15 @@ impl Inlet {
     pub(super) fn submit(
         &self,
         records: Records,
-        detailed: bool,
+        manner: Manner,
         charge: Charge,
     ) -> Result<Pending, Gone> {
         let (ticket, reply) = self.ticket();
         // The channel has room for every charge that the budget gives.
         if let Ok(()) = self.batches.try_send(Batch {
             ticket,
-            detailed,
-            journal: false,
+            detailed: manner == Manner::Detailed,
+            journal: manner == Manner::Journaled,
             records,
             charge,
         }) {

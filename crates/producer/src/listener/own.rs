@@ -1,7 +1,7 @@
 //! Inputs of the daemon itself: standard input, this machine's figures, samples.
 
 use super::accept::fixed;
-use super::inlet::Inlet;
+use super::inlet::{Inlet, Manner};
 use super::stream::{self, Kind};
 use super::{generator, host};
 use crate::assemble::{Assembler, plain};
@@ -18,6 +18,8 @@ pub(super) fn spawn(settings: &ProducerSettings, inlet: &Rc<Inlet>) {
         let kind = Kind {
             input: "stdin",
             topic: fixed(&inputs.stdin.topic),
+            token: None,
+            journal: false,
         };
         let inlet = Rc::clone(inlet);
         spawn_local(async move {
@@ -66,7 +68,7 @@ pub(super) async fn send(
     }
     let (records, bytes) = assembler.finish();
     let charge = inlet.budget.reserve(bytes).await;
-    let Ok(pending) = inlet.submit(records, false, charge) else {
+    let Ok(pending) = inlet.submit(records, Manner::Brief, charge) else {
         return;
     };
     let Some(outcome) = pending.outcome().await else {

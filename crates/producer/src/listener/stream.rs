@@ -1,25 +1,28 @@
 //! Lines over a byte stream (TCP, Unix socket, standard input), with cumulative acknowledgements when
 //! the client asks for them.
 
-use super::hello::{self, Hello};
-use super::inlet::{Inlet, Pending};
+use super::guard::TokenCheck;
+use super::hello::{self, HELLO_BYTES_MAX, Hello};
+use super::inlet::{Inlet, Manner, Pending};
+use super::reader::Reader;
 use crate::assemble::{self, Framed, Framer, LINE_SLACK_BYTES, Lines};
 use crate::batch::Refusal;
 use bytes::Bytes;
+use sluice_model::access::Role;
 use sluice_model::problem::Code;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
 
 /// Bytes of one stream on their way to safety; beyond it the stream is not read.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Blocks of one stream on their way.
 const WINDOW_BLOCKS: usize = 512;
-/// A read takes so many bytes at first and, as long as it is filled, up to the second number.
-const READ_BYTES_FIRST: usize = 4 * 1024;
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// Time within which a client that must give a token gives it.
+const HELLO_MAX: Duration = Duration::from_secs(30);
 /// Time that a client may take to receive an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Refusals that are kept for a client that did not ask for acknowledgements.
@@ -32,6 +35,10 @@ pub(super) struct Kind {
     pub input: &'static str,
     /// The topic of every line, when it is fixed.
     pub topic: Option<Arc<str>>,
+    /// The check of the token that the hello must carry, where one is needed.
+    pub token: TokenCheck,
+    /// Whether lines are journaled before they are produced, when their sender asks for no answers.
+    pub journal: bool,
 }
 
 /// One step of the answers, in the order of the lines.
@@ -39,7 +46,7 @@ enum Step {
     Greeted,
     Block(Block),
     /// The greeting was no good.
-    Bad(String),
+    Bad(Refusal),
 }
 
 /// A block of lines whose fate is being waited for.
@@ -73,33 +80,29 @@ where
 async fn read_all<R: AsyncRead + Unpin>(
     inlet: &Inlet,
     kind: &Kind,
-    mut reader: R,
+    reader: R,
     steps: mpsc::Sender<Step>,
     window: &Semaphore,
 ) {
+    let mut reader = Reader::new(reader);
     let mut framer = Framer::new(inlet.record_max + LINE_SLACK_BYTES);
-    let mut next_read = READ_BYTES_FIRST;
     let mut lines_before = 0;
-    let mut begun = false;
+    let mut manner = None;
+    let hello_until = Instant::now() + HELLO_MAX;
     loop {
-        framer.buffer.reserve(next_read);
+        let greeting = manner.is_none() && kind.token.is_some();
         let read = tokio::select! {
             biased;
             () = inlet.shutdown.wait() => return,
             () = steps.closed() => return,
-            read = reader.read_buf(&mut framer.buffer) => read,
+            read = reader.read(&mut framer.buffer) => read,
+            () = sleep_until(hello_until), if greeting => {
+                let _writer_left = steps.send(Step::Bad(no_token())).await;
+                return;
+            }
         };
         let ended = match read {
-            Ok(0) => true,
-            Ok(count) => {
-                next_read = if count >= next_read {
-                    next_read * 2
-                } else {
-                    next_read
-                };
-                next_read = next_read.min(READ_BYTES_MAX);
-                false
-            }
+            Ok(count) => count == 0,
             Err(error) => {
                 tracing::debug!(input = kind.input, %error, "stream ends");
                 return;
@@ -112,18 +115,27 @@ async fn read_all<R: AsyncRead + Unpin>(
                 framer.next_block()
             };
             let Some(framed) = framed else { break };
-            let framed = if begun {
-                Some(framed)
-            } else {
-                greet(framed, &steps).await
+            let (framed, manner) = match manner {
+                Some(manner) => (Some(framed), manner),
+                None => match greet(kind, framed, &steps).await {
+                    Some((framed, found)) => {
+                        manner = Some(found);
+                        (framed, found)
+                    }
+                    None => return,
+                },
             };
-            begun = true;
             let Some(framed) = framed else { continue };
-            let Some(count) = submit(inlet, kind, framed, lines_before, &steps, window).await
-            else {
+            let lines = assembled(inlet, kind, framed);
+            let first = (lines_before, manner);
+            let Some(count) = submit(inlet, lines, first, &steps, window).await else {
                 return;
             };
             lines_before += u64::from(count);
+        }
+        if greeting && manner.is_none() && framer.buffer.len() > HELLO_BYTES_MAX {
+            let _writer_left = steps.send(Step::Bad(no_token())).await;
+            return;
         }
         if ended {
             return;
@@ -131,35 +143,73 @@ async fn read_all<R: AsyncRead + Unpin>(
     }
 }
 
-/// Takes a greeting off the first block.
-async fn greet(framed: Framed, steps: &mpsc::Sender<Step>) -> Option<Framed> {
-    let Framed::Lines(mut block) = framed else {
-        return Some(framed);
-    };
-    let end = memchr::memchr(b'\n', &block).map_or(block.len(), |at| at + 1);
-    let step = match hello::read(block.get(..end).unwrap_or_default()) {
-        None => return Some(Framed::Lines(block)),
-        Some(Ok(Hello::Quiet)) => None,
-        Some(Ok(Hello::Cumulative)) => Some(Step::Greeted),
-        Some(Err(fault)) => Some(Step::Bad(fault)),
-    };
-    if let Some(step) = step {
-        // A writer that is gone ends the reading at the next look.
-        let _writer_left = steps.send(step).await;
-    }
-    drop(block.split_to(end));
-    (!block.is_empty()).then_some(Framed::Lines(block))
+fn no_token() -> Refusal {
+    let detail = "the first line must be {\"hello\": {\"token\": \"...\"}}";
+    Refusal::new(Code::Unauthenticated, detail)
 }
 
-/// Sends a block on its way; gives the number of its lines, or none when the stream must end.
-async fn submit(
-    inlet: &Inlet,
+/// Takes a greeting off the first block, and tells how batches of this stream are treated. `None` when
+/// the stream must end.
+async fn greet(
     kind: &Kind,
     framed: Framed,
-    first_line: u64,
     steps: &mpsc::Sender<Step>,
-    window: &Semaphore,
-) -> Option<u32> {
+) -> Option<(Option<Framed>, Manner)> {
+    let quiet = if kind.journal {
+        Manner::Journaled
+    } else {
+        Manner::Brief
+    };
+    let first = match &framed {
+        Framed::TooLong => None,
+        Framed::Lines(block) => {
+            let end = memchr::memchr(b'\n', block).map_or(block.len(), |at| at + 1);
+            hello::read(block.get(..end).unwrap_or_default()).map(|hello| (hello, end))
+        }
+    };
+    let admitted = match &first {
+        Some((Err(fault), _)) => Err(Refusal::new(Code::Invalid, fault.clone())),
+        Some((Ok(hello), _)) => admit(kind, hello.token.as_deref()).await,
+        None => admit(kind, None).await,
+    };
+    if let Err(refusal) = admitted {
+        let _writer_left = steps.send(Step::Bad(refusal)).await;
+        return None;
+    }
+    let (Some((Ok(Hello { cumulative, .. }), end)), Framed::Lines(mut block)) =
+        (first, framed.clone())
+    else {
+        return Some((Some(framed), quiet));
+    };
+    drop(block.split_to(end));
+    let rest = (!block.is_empty()).then_some(Framed::Lines(block));
+    if !cumulative {
+        return Some((rest, quiet));
+    }
+    // A writer that is gone ends the reading at the next look.
+    let _writer_left = steps.send(Step::Greeted).await;
+    Some((rest, Manner::Brief))
+}
+
+/// Lets a client pass whose token is good, where one is needed; elsewhere it is not looked at.
+async fn admit(kind: &Kind, token: Option<&str>) -> Result<(), Refusal> {
+    let Some(check) = &kind.token else {
+        return Ok(());
+    };
+    let token = token.ok_or_else(no_token)?;
+    let checked = check.check_token(token, Role::Producer).await;
+    checked.map_err(|problem| {
+        let code = match problem.status {
+            401 => Code::Unauthenticated,
+            403 => Code::Forbidden,
+            _ => Code::Unavailable,
+        };
+        Refusal::new(code, problem.detail.clone())
+    })
+}
+
+/// Turns a block into records, and counts what is none.
+fn assembled(inlet: &Inlet, kind: &Kind, framed: Framed) -> Lines {
     let lines = match framed {
         Framed::Lines(block) => assemble::lines(block, kind.topic.as_deref(), inlet.record_max),
         Framed::TooLong => too_long(inlet.record_max),
@@ -167,6 +217,17 @@ async fn submit(
     for (_, refusal) in &lines.refused {
         inlet.count_refused(kind.input, refusal);
     }
+    lines
+}
+
+/// Sends a block on its way; gives the number of its lines, or none when the stream must end.
+async fn submit(
+    inlet: &Inlet,
+    lines: Lines,
+    (first_line, manner): (u64, Manner),
+    steps: &mpsc::Sender<Step>,
+    window: &Semaphore,
+) -> Option<u32> {
     let Lines {
         records,
         bytes,
@@ -181,7 +242,7 @@ async fn submit(
         None
     } else {
         let charge = inlet.budget.reserve(bytes).await;
-        Some(inlet.submit(records, false, charge).ok()?)
+        Some(inlet.submit(records, manner, charge).ok()?)
     };
     let lines = LineNumbers {
         line_of,
@@ -225,8 +286,9 @@ async fn answer_all<W: AsyncWrite + Unpin>(
                 acks = true;
                 acked_line(0)
             }
-            Step::Bad(fault) => {
-                let line = refused_line(0, &Refusal::new(Code::Invalid, fault));
+            Step::Bad(refusal) => {
+                inlet.count_refused(kind.input, &refusal);
+                let line = refused_line(0, &refusal);
                 let _client_left = send(&mut writer, &line).await;
                 clean = false;
                 break;

@@ -5,6 +5,7 @@ use super::forms::{self, Form, Parsed};
 use super::{Failure, Http, body, gone};
 use crate::batch::{Fate, Refusal};
 use crate::budget::Charge;
+use crate::listener::inlet::Manner;
 use hyper::body::Incoming;
 use hyper::{Request, header};
 use serde_json::{Value, json};
@@ -100,7 +101,7 @@ async fn fates(http: &Http, parsed: Parsed, mut charge: Charge) -> Result<Vec<Fa
     if !parsed.records.recs.is_empty() {
         let pending = http
             .inlet
-            .submit(parsed.records, true, charge)
+            .submit(parsed.records, Manner::Detailed, charge)
             .map_err(|_gone| gone())?;
         of_batch = pending.outcome().await.ok_or_else(gone)?.fates;
     }
