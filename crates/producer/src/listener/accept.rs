@@ -147,8 +147,11 @@ pub(super) fn spawn(
             token: lines.guard.token.then(|| http.auth()),
             journal: inputs.tcp.journal,
         };
-        let inlet = Rc::clone(inlet);
-        accept_tcp(lines, "tcp", &inlet.clone(), Rc::new(Lines { inlet, kind }))?;
+        let server = Lines {
+            inlet: Rc::clone(inlet),
+            kind,
+        };
+        accept_tcp(lines, "tcp", inlet, Rc::new(server))?;
     }
     if let Some(syslog) = bound.syslog_tcp {
         let server = SyslogTcp {

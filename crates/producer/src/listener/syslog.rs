@@ -12,7 +12,6 @@ use bytes::Bytes;
 use frames::Piece;
 use message::Arrival;
 use sluice_model::problem::Code;
-use std::borrow::Cow;
 
 /// Largest message. RFC 5424 asks for 2 KiB and suggests to take more.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
@@ -85,7 +84,7 @@ fn record(
     settings: &SyslogSettings,
     assembler: &mut Assembler,
     (start, bytes): (usize, &[u8]),
-    text: &Cow<'_, str>,
+    text: &str,
     arrival: Arrival,
     host: impl Fn() -> String,
 ) -> Result<(), Refusal> {
@@ -104,9 +103,7 @@ fn record(
     let value = match settings.format {
         SyslogFormat::Json => assembler.written(|side| message::write(&read, side)),
         // The text is a part of the bytes without what stands behind it, unless it had to be mended.
-        SyslogFormat::Raw if matches!(text, Cow::Borrowed(_)) => {
-            Span::block(start, start + text.len())
-        }
+        SyslogFormat::Raw if read.bytes.is_none() => Span::block(start, start + text.len()),
         SyslogFormat::Raw => Span::block(start, start + bytes.len()),
     };
     assembler.push(crate::batch::Rec {

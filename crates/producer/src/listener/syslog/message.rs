@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use sluice_model::problem::Code;
 use sluice_model::time::Timestamp;
 use std::borrow::Cow;
-use syslog_loose::{Message, ProcId, StructuredElement, Variant};
+use syslog_loose::{Message, ProcId, StructuredElement, SyslogFacility, SyslogSeverity, Variant};
 
 /// The highest priority: facility 23, severity 7.
 const PRIORITY_MAX: u8 = 191;
@@ -127,8 +127,8 @@ pub(super) fn write(read: &Read<'_>, into: &mut Vec<u8>) {
         appname: message.appname,
         procid,
         msgid: message.msgid,
-        facility: message.facility.map(|facility| facility.as_str()),
-        severity: message.severity.map(|severity| severity.as_str()),
+        facility: message.facility.map(SyslogFacility::as_str),
+        severity: message.severity.map(SyslogSeverity::as_str),
         structured_data: Elements(&message.structured_data),
         // RFC 5424 marks UTF-8 by a byte order mark.
         message: message.msg.strip_prefix('\u{feff}').unwrap_or(message.msg),
