@@ -2,9 +2,11 @@
 //! and its input; it writes the new state, the audit row and the change in that one transaction. None
 //! speaks HTTP or Kafka.
 
+pub mod change;
 pub mod decide;
 pub mod delete;
 pub mod observe;
+mod petition;
 pub mod request_topic;
 pub mod subscribe;
 mod transition;
@@ -12,6 +14,7 @@ mod transition;
 use crate::error::Outcome;
 use rusqlite::Connection;
 use sluice_model::access::Actor;
+use sluice_model::lifecycle::Event;
 use sluice_model::policy::Policy;
 use sluice_model::problem::{Code, Problem};
 use sluice_model::request::Request;
@@ -61,6 +64,29 @@ fn request(connection: &Connection, request_id: i64) -> Outcome<Request> {
         )
     };
     Ok(found.ok_or_else(missing)?)
+}
+
+/// The bound on what one account may leave open.
+fn check_open_requests(connection: &Connection, context: &Context) -> Outcome<()> {
+    let open = crate::store::requests::open_of_account(connection, &context.actor.account)?;
+    let limit = context.policy.open_requests_per_account;
+    if open >= limit {
+        let detail = format!(
+            "{} has {open} open requests and may have {limit}; withdraw some, or wait for decisions",
+            context.actor.account
+        );
+        return Err(Problem::new(Code::Busy, detail).retry_after(60).into());
+    }
+    Ok(())
+}
+
+/// A rejection says why.
+fn check_reason(event: Event, decision: &Decision) -> Outcome<()> {
+    let reason = decision.reason.as_deref().map_or("", str::trim);
+    if event == Event::Reject && reason.is_empty() {
+        return Err(Problem::invalid("/reason", "is required: who asked learns why").into());
+    }
+    Ok(())
 }
 
 fn check_version(if_match: Option<i64>, version: i64) -> Outcome<()> {

@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
     info(title = "Sluice admin API", description = "Governance of Kafka topics: ask, decide, follow."),
     paths(
         service::health, service::whoami, service::stats, service::drift, service::policy,
-        topics::list, topics::create, topics::get, topics::by_name,
+        topics::list, topics::create, topics::get, topics::by_name, topics::change,
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
         requests::list, requests::get, requests::decide,
         poll::routes, poll::active, poll::changes,

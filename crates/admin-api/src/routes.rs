@@ -45,7 +45,11 @@ pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Ident
                 .service(
                     web::resource("/topics/by-name/{name}").route(web::get().to(topics::by_name)),
                 )
-                .service(web::resource("/topics/{id}").route(web::get().to(topics::get)))
+                .service(
+                    web::resource("/topics/{id}")
+                        .route(web::get().to(topics::get))
+                        .route(web::patch().to(topics::change)),
+                )
                 .service(
                     web::resource("/topics/{id}/delete")
                         .route(web::post().to(decisions::request_delete)),

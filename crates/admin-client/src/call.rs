@@ -8,7 +8,9 @@ use sluice_model::problem::Problem;
 use sluice_model::producer::{Heartbeat, ProducerSeen};
 use sluice_model::request::Request;
 use sluice_model::subscription::{Changes, Subscription};
-use sluice_model::topic::{ActiveTopic, Decided, NewTopic, Requested, Routes, Stats, Topic};
+use sluice_model::topic::{
+    ActiveTopic, Decided, NewTopic, Requested, Routes, Stats, Topic, TopicChange,
+};
 use std::time::Duration;
 
 /// Time that an ordinary call may take.
@@ -23,6 +25,8 @@ pub enum Method {
     Get,
     /// Does something.
     Post,
+    /// Asks for a change of something.
+    Patch,
     /// Removes something.
     Delete,
 }
@@ -174,6 +178,13 @@ pub fn decide(topic_id: i64, verb: &str, reason: Option<&str>, wait: Duration) -
         decide.timeout = wait + WAIT_MARGIN;
     }
     decide
+}
+
+/// `PATCH /api/topics/{id}`: files a request of kind change.
+pub fn request_change(topic_id: i64, change: &TopicChange) -> Call<Value> {
+    let mut patch = call(Method::Patch, format!("/api/topics/{topic_id}"));
+    patch.body = Some(json!(change));
+    patch
 }
 
 /// `POST /api/topics/{id}/delete`: files a request of kind delete.

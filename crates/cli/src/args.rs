@@ -103,6 +103,8 @@ pub(crate) enum Topic {
     Deactivate(Decision),
     /// Lift the fence
     Reactivate(Decision),
+    /// Ask for more partitions or other configs
+    Change(TopicChange),
     /// Ask for the end of an inactive topic, data included
     Delete(Decision),
     /// List topics
@@ -150,6 +152,25 @@ pub(crate) struct TopicRequest {
     /// Wait until it is active
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TopicChange {
+    /// Name, or id when it is a number
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) topic: String,
+    /// Partitions; they can only grow
+    #[arg(long)]
+    pub(crate) partitions: Option<i32>,
+    /// A topic config by Kafka's name; may be repeated
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = crate::text::pair)]
+    pub(crate) configs: Vec<(String, String)>,
+    /// A config to take back to the brokers' default; may be repeated
+    #[arg(long = "unset", value_name = "KEY")]
+    pub(crate) unset: Vec<String>,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

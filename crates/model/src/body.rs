@@ -207,6 +207,27 @@ impl Body {
         Some(pairs)
     }
 
+    /// The same, where null is a value of its own.
+    pub fn nullable_scalars(
+        &mut self,
+        name: &'static str,
+    ) -> Option<Vec<(String, Option<String>)>> {
+        let map = self.object(name)?;
+        let mut pairs = Vec::with_capacity(map.len());
+        for (key, value) in map {
+            match value {
+                Value::Null => pairs.push((key, None)),
+                Value::String(text) => pairs.push((key, Some(text))),
+                Value::Number(_) | Value::Bool(_) => pairs.push((key, Some(value.to_string()))),
+                other => {
+                    let want = "a string, number, boolean or null";
+                    self.mistyped(&format!("{name}/{key}"), want, &other);
+                }
+            }
+        }
+        Some(pairs)
+    }
+
     /// An optional member of any type.
     pub fn any(&mut self, name: &'static str) -> Option<Value> {
         self.take(name)

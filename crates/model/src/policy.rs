@@ -3,7 +3,7 @@
 use crate::body::nearest;
 use crate::name::TopicName;
 use crate::problem::{FieldError, field};
-use crate::topic::{DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX, NewTopic, TopicSpec};
+use crate::topic::{DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX, NewTopic, TopicChange, TopicSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -151,6 +151,58 @@ pub fn judge(policy: &Policy, asked: &NewTopic) -> Verdict {
     match name {
         Some(name) if faults.is_empty() => Verdict::OneApprover { name, spec },
         _ => Verdict::Refuse(faults),
+    }
+}
+
+/// Judges a change of a topic that exists: the spec that it would have, or every broken rule.
+///
+/// # Errors
+/// The broken rules; an empty change is one.
+pub fn judge_change(
+    policy: &Policy,
+    current: &TopicSpec,
+    asked: &TopicChange,
+) -> Result<TopicSpec, Vec<FieldError>> {
+    let mut faults = Vec::new();
+    let mut spec = current.clone();
+    if let Some(partitions) = asked.partitions {
+        policy
+            .partitions
+            .check("/partitions", partitions, &mut faults);
+        if partitions < current.partitions {
+            let message = format!(
+                "can only grow: Kafka never takes partitions away, and there are {}",
+                current.partitions
+            );
+            faults.push(field("/partitions", message));
+        }
+        spec.partitions = partitions;
+    }
+    let mut set = BTreeMap::new();
+    for (name, value) in &asked.configs {
+        match value {
+            Some(value) => {
+                set.insert(name.clone(), value.clone());
+                spec.configs.insert(name.clone(), value.clone());
+            }
+            None if current.configs.contains_key(name) => {
+                spec.configs.remove(name);
+            }
+            None => {
+                let message = "is not set on this topic, so there is nothing to take back";
+                faults.push(field(format!("/configs/{name}"), message));
+            }
+        }
+    }
+    faults.extend(config_faults(policy, &set));
+    if faults.is_empty() && spec == *current {
+        let message = "changes nothing: name other partitions or configs than the topic has";
+        faults.push(field("", message));
+    }
+    if faults.is_empty() {
+        Ok(spec)
+    } else {
+        Err(faults)
     }
 }
 
@@ -336,6 +388,46 @@ mod tests {
             .insert("cleanup.policy".into(), "compact".into());
         let found = pointers(judge(&strict, &request));
         assert_eq!(found, ["/name", "/configs/cleanup.policy", "/owner"]);
+    }
+
+    #[test]
+    fn a_change_grows_partitions_and_sets_or_takes_back_configs() {
+        let current = TopicSpec {
+            partitions: 3,
+            replication_factor: 1,
+            configs: [("retention.ms".to_owned(), "1000".to_owned())].into(),
+        };
+        let change = |partitions, configs: &[(&str, Option<&str>)]| TopicChange {
+            partitions,
+            configs: configs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
+                .collect(),
+            reason: None,
+        };
+        let asked = change(
+            Some(6),
+            &[("retention.ms", None), ("segment.ms", Some("60"))],
+        );
+        let spec = judge_change(&policy(), &current, &asked).unwrap();
+        assert_eq!(spec.partitions, 6);
+        assert_eq!(
+            spec.configs,
+            [("segment.ms".to_owned(), "60".to_owned())].into()
+        );
+        for (asked, pointer) in [
+            (change(Some(2), &[]), "/partitions"),
+            (change(Some(99), &[]), "/partitions"),
+            (change(None, &[("segment.ms", None)]), "/configs/segment.ms"),
+            (
+                change(None, &[("retention.ms", Some("x"))]),
+                "/configs/retention.ms",
+            ),
+            (change(Some(3), &[]), ""),
+        ] {
+            let faults = judge_change(&policy(), &current, &asked).unwrap_err();
+            assert_eq!(faults[0].pointer, pointer);
+        }
     }
 
     #[test]

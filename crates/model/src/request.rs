@@ -111,6 +111,9 @@ pub struct Request {
     pub requested_by: String,
     /// What the topic shall be.
     pub spec: TopicSpec,
+    /// What it was when a change was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<TopicSpec>,
     /// Why it is asked for.
     #[serde(default)]
     pub reason: Option<String>,

@@ -104,6 +104,12 @@ pub struct Topic {
     /// When the deletion from Kafka began; from then on there is no way back.
     #[serde(default)]
     pub purge_started_at: Option<Timestamp>,
+    /// The approved change that Kafka does not show yet.
+    #[serde(default)]
+    pub change_request_id: Option<i64>,
+    /// Kafka's own id of it: another one under the same name is another topic.
+    #[serde(default)]
+    pub kafka_id: Option<String>,
     /// Counts the changes of the intent; the ETag.
     pub version: i64,
     /// Failed tries of the reconciler since the last success.
@@ -115,6 +121,17 @@ pub struct Topic {
     /// Why the last try failed.
     #[serde(default)]
     pub last_problem: Option<String>,
+}
+
+impl Topic {
+    /// What it shall be in Kafka.
+    pub fn spec(&self) -> TopicSpec {
+        TopicSpec {
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            configs: self.configs.clone(),
+        }
+    }
 }
 
 /// One entry of `GET /api/routes`: the newest row of a name.
@@ -183,6 +200,20 @@ pub struct NewTopic {
     /// What happens to held records when it is stopped for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_stop: Option<OnStop>,
+}
+
+/// The body of `PATCH /api/topics/{id}`: what shall change; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TopicChange {
+    /// Partitions; they can only grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i32>,
+    /// Configs by Kafka's names; null takes one back to the brokers' default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configs: BTreeMap<String, Option<String>>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The answer of `POST /api/topics`.

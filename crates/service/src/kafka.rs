@@ -1,5 +1,6 @@
 //! How a service reaches Kafka.
 
+pub mod admin;
 pub mod wake;
 
 use crate::secret::Secret;

@@ -2,7 +2,7 @@
 
 use sluice_model::consumer::{ConsumerSpec, ProcessorSpec};
 use sluice_model::problem::{Code, FieldError, Problem, field};
-use sluice_model::topic::NewTopic;
+use sluice_model::topic::{NewTopic, TopicChange};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -125,6 +125,28 @@ impl TopicForm {
         };
         whole(topic, faults)
     }
+}
+
+/// The change that the fields of a topic's form stand for; an empty value takes a config back.
+///
+/// # Errors
+/// 422 with every field that cannot be read.
+pub fn topic_change<'a>(
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<TopicChange, Box<Problem>> {
+    let (mut change, mut faults) = (TopicChange::default(), Vec::new());
+    for (name, value) in fields {
+        match name {
+            "partitions" => change.partitions = number(value, "/partitions", &mut faults),
+            "reason" => change.reason = filled(value),
+            "configs" => {
+                let pairs = configs(value, &mut faults).into_iter();
+                change.configs = pairs.map(|(key, value)| (key, filled(&value))).collect();
+            }
+            _ => {}
+        }
+    }
+    whole(change, faults)
 }
 
 /// The form that creates a managed consumer, as it was typed.
@@ -284,6 +306,20 @@ mod tests {
         assert_eq!(topic.configs["retention.ms"], "1000");
         assert_eq!(topic.configs["cleanup.policy"], "compact,delete");
         assert!(topic.owner.is_none() && topic.description.is_none());
+    }
+
+    #[test]
+    fn a_change_takes_configs_back_by_an_empty_value() {
+        let change = topic_change([
+            ("partitions", "6"),
+            ("configs", "retention.ms=\nsegment.ms = 5"),
+            ("reason", " "),
+        ])
+        .unwrap();
+        assert_eq!((change.partitions, change.reason), (Some(6), None));
+        assert_eq!(change.configs["retention.ms"], None);
+        assert_eq!(change.configs["segment.ms"].as_deref(), Some("5"));
+        assert!(topic_change([("partitions", "six")]).is_err());
     }
 
     #[test]

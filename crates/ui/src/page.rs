@@ -141,6 +141,7 @@ pub fn notice(did: &str) -> Option<&'static str> {
         "cancel" => "The approval is called off.",
         "deactivate" => "Deactivated: producers hold their records, consumers drain.",
         "reactivate" => "Reactivated.",
+        "change" => "The change is asked for. Somebody with the role approver decides about it.",
         "delete" => "The deletion is asked for. Somebody with the role approver decides about it.",
         "subscribe" => "Subscribed.",
         "unsubscribe" => "Unsubscribed.",

@@ -1,7 +1,7 @@
 //! Looking into Kafka directly, past our own services.
 
 use crate::{Outcome, wait_for};
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
@@ -54,9 +54,7 @@ pub fn shape(bootstrap: &str, topic: &str) -> Outcome<Option<(usize, usize)>> {
 /// When Kafka does not answer.
 pub fn topic_config(bootstrap: &str, topic: &str, name: &str) -> Outcome<Option<String>> {
     let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let resources = [ResourceSpecifier::Topic(topic)];
     let described = runtime.block_on(admin.describe_configs(&resources, &options))?;
@@ -67,6 +65,50 @@ pub fn topic_config(bootstrap: &str, topic: &str, name: &str) -> Outcome<Option<
     Ok(entries
         .find(|entry| entry.name == name)
         .and_then(|entry| entry.value))
+}
+
+/// Sets one config of a topic behind the back of governance.
+///
+/// # Errors
+/// When Kafka does not answer or refuses.
+pub fn alter(bootstrap: &str, topic: &str, name: &str, value: &str) -> Outcome {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let changes = [(name.to_owned(), Some(value.to_owned()))].into();
+    sluice_service::kafka::admin::alter_topic_configs(admin.inner(), topic, &changes, TIMEOUT)?;
+    Ok(())
+}
+
+/// Creates a topic behind the back of governance.
+///
+/// # Errors
+/// When Kafka does not answer or refuses.
+pub fn create(bootstrap: &str, topic: &str, partitions: i32) -> Outcome {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    for outcome in runtime()?.block_on(admin.create_topics([&new], &options))? {
+        outcome.map_err(|(name, code)| format!("{name} is not created: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Deletes a topic behind the back of governance.
+///
+/// # Errors
+/// When Kafka does not answer or refuses.
+pub fn delete(bootstrap: &str, topic: &str) -> Outcome {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    for outcome in runtime()?.block_on(admin.delete_topics(&[topic], &options))? {
+        outcome.map_err(|(name, code)| format!("{name} is not deleted: {code}"))?;
+    }
+    Ok(())
+}
+
+fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// How many records a topic has now, by the ends of its partitions.

@@ -1,7 +1,10 @@
 //! Deciding: about a topic's open create request, about a topic's fence, and about any request by id.
 
 use super::transition::transition;
-use super::{Context, Decision, check_four_eyes, check_version, delete, request, topic};
+use super::{
+    Context, Decision, check_four_eyes, check_reason, check_version, delete, petition, request,
+    topic,
+};
 use crate::error::Outcome;
 use crate::store::requests;
 use rusqlite::Connection;
@@ -60,14 +63,7 @@ fn decide_topic(
     event: Event,
     decision: &Decision,
 ) -> Outcome<Topic> {
-    if event == Event::Reject
-        && decision
-            .reason
-            .as_deref()
-            .is_none_or(|r| r.trim().is_empty())
-    {
-        return Err(Problem::invalid("/reason", "is required: who asked learns why").into());
-    }
+    check_reason(event, decision)?;
     if event == Event::Withdraw {
         check_owner(context, &before.requested_by)?;
     }
@@ -150,7 +146,8 @@ pub fn decide_request(
             if event == Event::Withdraw {
                 check_owner(context, &request.requested_by)?;
             }
-            delete::decide(connection, context, &before, request, event, decision)
+            check_reason(event, decision)?;
+            petition::decide(connection, context, &before, request, event, decision)
         }
     }
 }

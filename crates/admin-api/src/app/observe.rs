@@ -27,6 +27,34 @@ pub fn provisioned(connection: &Connection, context: &Context, topic_id: i64) ->
     )
 }
 
+/// Kafka shows the change that was approved.
+///
+/// # Errors
+/// When the store fails. `None` when something else was decided meanwhile.
+pub fn changed(
+    connection: &Connection,
+    context: &Context,
+    topic_id: i64,
+    request_id: i64,
+) -> Outcome<Option<Topic>> {
+    let before = topic(connection, topic_id)?;
+    if before.change_request_id != Some(request_id) {
+        return Ok(None);
+    }
+    let request = requests::by_id(connection, request_id)?;
+    let mut after = before.clone();
+    after.change_request_id = None;
+    after.attempts = 0;
+    after.next_attempt_at = None;
+    after.last_problem = None;
+    let note = Note {
+        action: "changed",
+        reason: None,
+        request: request.as_ref(),
+    };
+    write(connection, context, &before, after, &note).map(Some)
+}
+
 /// A try failed; another one follows at `next`.
 ///
 /// # Errors
@@ -94,17 +122,17 @@ pub fn purged(connection: &Connection, context: &Context, topic_id: i64) -> Outc
     Ok(after)
 }
 
-/// Ends the create requests that nobody decided in time; says how many.
+/// Ends the requests that nobody decided in time; says how many.
 ///
 /// # Errors
 /// When the store fails.
 pub fn expire(connection: &Connection, context: &Context, before: Timestamp) -> Outcome<usize> {
     let overdue = requests::overdue(connection, before)?;
-    for topic_id in &overdue {
-        decide::decide(
+    for request_id in &overdue {
+        decide::decide_request(
             connection,
             context,
-            *topic_id,
+            *request_id,
             Event::Expire,
             &Decision::default(),
         )?;

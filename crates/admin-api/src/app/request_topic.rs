@@ -1,7 +1,7 @@
 //! Asking for a topic.
 
-use super::Context;
 use super::transition::{Note, record};
+use super::{Context, check_open_requests};
 use crate::error::{AppError, Outcome};
 use crate::store::{changes, changes::Feed, requests, topics};
 use rusqlite::Connection;
@@ -28,7 +28,7 @@ pub fn request_topic(
     if let Some(taken) = topics::open_by_collision(connection, &name.collision_key())? {
         return Err(taken_problem(&name, &taken));
     }
-    check_quota(connection, context)?;
+    check_open_requests(connection, context)?;
     let mut topic = new_row(context, asked, &name, &spec);
     topic.topic_id = topics::insert(connection, &name, &topic)?;
     let mut request = new_request(context, &topic, spec, asked.description.clone());
@@ -79,19 +79,6 @@ fn taken_problem(name: &TopicName, taken: &Topic) -> AppError {
     problem.into()
 }
 
-fn check_quota(connection: &Connection, context: &Context) -> Outcome<()> {
-    let open = requests::open_of_account(connection, &context.actor.account)?;
-    let limit = context.policy.open_requests_per_account;
-    if open >= limit {
-        let detail = format!(
-            "{} has {open} open requests and may have {limit}; withdraw some, or wait for decisions",
-            context.actor.account
-        );
-        return Err(Problem::new(Code::Busy, detail).retry_after(60).into());
-    }
-    Ok(())
-}
-
 fn new_row(context: &Context, asked: &NewTopic, name: &TopicName, spec: &TopicSpec) -> Topic {
     let account = &context.actor.account;
     Topic {
@@ -114,6 +101,8 @@ fn new_row(context: &Context, asked: &NewTopic, name: &TopicName, spec: &TopicSp
         reason: None,
         purge_after: None,
         purge_started_at: None,
+        change_request_id: None,
+        kafka_id: None,
         version: 1,
         attempts: 0,
         next_attempt_at: None,
@@ -135,6 +124,7 @@ fn new_request(
         topic_name: topic.topic_name.clone(),
         requested_by: context.actor.account.clone(),
         spec,
+        base: None,
         reason,
         created_at: context.now,
         decided_at: None,

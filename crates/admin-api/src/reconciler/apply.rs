@@ -2,10 +2,11 @@
 //! the outcome down.
 
 use super::cluster::{ClusterError, Kafka};
-use super::plan::{Cluster, Step, differences};
+use super::plan::{Cluster, Seen, Step, alterations, differences};
 use crate::app::observe;
 use crate::error::{AppError, Outcome};
 use crate::state::State;
+use crate::store;
 use rdkafka::admin::ResourceSpecifier;
 use sluice_model::topic::Topic;
 use sluice_service::{backoff, now};
@@ -36,6 +37,7 @@ pub async fn apply(
         match step {
             Step::Create(topic) => create.push(topic),
             Step::Confirm(topic) => confirm(state, kafka, &topic, cluster).await?,
+            Step::Change(topic) => change(state, kafka, &topic, cluster).await?,
             Step::StartPurge(topic) => start_purge(state, kafka, &topic).await?,
             Step::Delete(topic) => delete(state, kafka, &topic).await?,
             Step::Purged(topic) => purged(state, &topic).await,
@@ -144,6 +146,94 @@ async fn confirm(
         Err(error) => tracing::error!(topic.id = topic_id, error = %error, "write the activation"),
     }
     Ok(())
+}
+
+/// Brings an approved change to Kafka, and writes it down once Kafka shows it.
+async fn change(
+    state: &State,
+    kafka: &Kafka,
+    topic: &Topic,
+    cluster: &Cluster,
+) -> Result<(), ClusterError> {
+    let (Some(seen), Some(request_id)) = (
+        cluster.topics.get(&topic.topic_name),
+        topic.change_request_id,
+    ) else {
+        return Ok(());
+    };
+    match bring(state, kafka, topic, seen, request_id).await {
+        Ok(None) => {}
+        Ok(Some(problem)) => {
+            failed(state, topic, &problem).await;
+            return Ok(());
+        }
+        Err(error @ ClusterError::Unreachable(_)) => return Err(error),
+        Err(error) => {
+            failed(state, topic, &error.to_string()).await;
+            return Ok(());
+        }
+    }
+    let (context, topic_id) = (state.system(), topic.topic_id);
+    let written = state
+        .database
+        .write(move |c| observe::changed(c, &context, topic_id, request_id))
+        .await;
+    match written {
+        Ok(_) => tracing::info!(topic.name = topic.topic_name, "topic is changed"),
+        Err(error) => tracing::error!(topic.id = topic_id, error = %error, "write a change down"),
+    }
+    Ok(())
+}
+
+/// Grows and alters a topic; answers what still differs.
+async fn bring(
+    state: &State,
+    kafka: &Kafka,
+    topic: &Topic,
+    seen: &Seen,
+    request_id: i64,
+) -> Result<Option<String>, ClusterError> {
+    let found = state
+        .database
+        .read(move |c| store::requests::by_id(c, request_id))
+        .await;
+    let base = match found {
+        Ok(request) => request.and_then(|request| request.base),
+        Err(error) => return Ok(Some(format!("the request cannot be read: {error}"))),
+    };
+    let name = topic.topic_name.clone();
+    let want = usize::try_from(topic.partitions).unwrap_or_default();
+    if seen.partitions < want {
+        kafka.grow(&name, want).await?;
+    }
+    let names = [name.clone()];
+    let have = kafka.set_configs(&names).await?.remove(&name);
+    let base = base.map(|base| base.configs).unwrap_or_default();
+    let changes = alterations(&base, &topic.configs, &have.unwrap_or_default());
+    if !changes.is_empty() {
+        kafka.alter(name.clone(), changes).await?;
+    }
+    let deadline = Instant::now() + LEADERS_WAIT;
+    loop {
+        let cluster = kafka.look(Some(name.clone())).await?;
+        let have = kafka.set_configs(&names).await?.remove(&name);
+        let Some(seen) = cluster.topics.get(&name) else {
+            return Ok(Some("it is not in Kafka any more".to_owned()));
+        };
+        let differences = differences(topic, seen, &have.unwrap_or_default());
+        if differences.is_empty() && seen.led {
+            return Ok(None);
+        }
+        if Instant::now() >= deadline {
+            let what = if seen.led {
+                differences.join("; ")
+            } else {
+                "not every partition has a leader yet".to_owned()
+            };
+            return Ok(Some(format!("the change is not complete: {what}")));
+        }
+        tokio::time::sleep(LEADERS_POLL).await;
+    }
 }
 
 async fn start_purge(state: &State, kafka: &Kafka, topic: &Topic) -> Result<(), ClusterError> {

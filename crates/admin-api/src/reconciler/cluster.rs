@@ -1,17 +1,27 @@
 //! Kafka, as the reconciler needs it: look, create, compare, delete.
 
 use super::plan::{Cluster, Seen};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use sluice_model::topic::Topic;
+use sluice_service::kafka::admin::{self, CallError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest look at metadata. It blocks a thread, and a stop of the service waits for that thread.
 const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// Topics that one describe call names.
+const DESCRIBE_MAX: usize = 1000;
+
+/// The configs that were set on topics, by topic.
+pub type SetConfigs = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The governed cluster.
 #[derive(Clone)]
@@ -37,6 +47,20 @@ pub enum ClusterError {
     /// A broker said no.
     #[error("Kafka refuses: {0}")]
     Refused(RDKafkaErrorCode),
+    /// A broker said no, and why.
+    #[error("Kafka refuses: {0}")]
+    Denied(String),
+}
+
+impl From<CallError> for ClusterError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unanswered(_) => {
+                Self::Unreachable(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut))
+            }
+            CallError::Refused(why) => Self::Denied(why),
+        }
+    }
 }
 
 impl From<KafkaError> for ClusterError {
@@ -115,6 +139,87 @@ impl Kafka {
             }
         }
         Ok(())
+    }
+
+    /// Gives a topic more partitions.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or one says no.
+    pub async fn grow(&self, name: &str, partitions: usize) -> Result<(), ClusterError> {
+        let new = NewPartitions::new(name, partitions);
+        let outcomes = self
+            .admin
+            .create_partitions([&new], &self.options())
+            .await?;
+        for outcome in outcomes {
+            outcome.map_err(|(_, code)| refusal(code))?;
+        }
+        Ok(())
+    }
+
+    /// Sets configs of a topic, or takes them back to the default.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or one says no.
+    pub async fn alter(
+        &self,
+        name: String,
+        changes: BTreeMap<String, Option<String>>,
+    ) -> Result<(), ClusterError> {
+        let limit = self.timeout;
+        let call = move |client: &_| admin::alter_topic_configs(client, &name, &changes, limit);
+        self.blocking(call).await
+    }
+
+    /// Kafka's ids of those topics that exist, by name.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or one says no.
+    pub async fn ids(&self, names: &[String]) -> Result<BTreeMap<String, String>, ClusterError> {
+        let mut ids = BTreeMap::new();
+        for chunk in names.chunks(DESCRIBE_MAX) {
+            let (chunk, limit) = (chunk.to_vec(), self.timeout);
+            let call = move |client: &_| {
+                let names: Vec<&str> = chunk.iter().map(String::as_str).collect();
+                admin::topic_ids(client, &names, limit)
+            };
+            ids.extend(self.blocking(call).await?);
+        }
+        Ok(ids)
+    }
+
+    /// Runs a call that blocks on a thread for such calls.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Client<DefaultClientContext>) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, ClusterError> {
+        let admin = Arc::clone(&self.admin);
+        let called = tokio::task::spawn_blocking(move || call(admin.inner())).await;
+        let gone = |_| Err(CallError::Unanswered("cancelled".to_owned()));
+        Ok(called.unwrap_or_else(gone)?)
+    }
+
+    /// The configs that were set on topics; topics that do not exist are left out.
+    ///
+    /// # Errors
+    /// When no broker answers in time.
+    pub async fn set_configs(&self, names: &[String]) -> Result<SetConfigs, ClusterError> {
+        let mut found = SetConfigs::new();
+        for chunk in names.chunks(DESCRIBE_MAX) {
+            let of: Vec<_> = chunk
+                .iter()
+                .map(|name| ResourceSpecifier::Topic(name))
+                .collect();
+            let resources = self.admin.describe_configs(&of, &self.options()).await?;
+            for (name, resource) in chunk.iter().zip(resources) {
+                let Ok(resource) = resource else { continue };
+                let entries = resource.entries.into_iter();
+                let set = entries.filter(|e| matches!(e.source, ConfigSource::DynamicTopic));
+                let pairs = set.filter_map(|e| Some((e.name, e.value?)));
+                found.insert(name.clone(), pairs.collect());
+            }
+        }
+        Ok(found)
     }
 
     /// The configs of a topic, or those of a broker.

@@ -1,11 +1,12 @@
 //! Drift: where Kafka and governance disagree. Reported, never mended by itself.
 
-use super::plan::Cluster;
+use super::cluster::SetConfigs;
+use super::plan::{Cluster, Seen};
 use serde::Serialize;
 use sluice_model::lifecycle::State;
 use sluice_model::time::Timestamp;
 use sluice_model::topic::Topic;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 /// One disagreement.
@@ -13,7 +14,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Entry {
     /// Which topic.
     pub topic_name: String,
-    /// `orphan` (Kafka has it, nobody approved it), `missing`, `partitions` or `replication`.
+    /// `orphan` (Kafka has it, nobody approved it), `missing`, `recreated` (another topic of the same name),
+    /// `config`, `partitions` or `replication`.
     pub kind: &'static str,
     /// Which config, if it is about one.
     pub key: Option<String>,
@@ -23,6 +25,15 @@ pub struct Entry {
     pub have: Option<String>,
     /// Since when it is known here.
     pub first_seen: Timestamp,
+}
+
+/// What takes longer to find out than a look at the metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Configs that are set on topics, by topic.
+    pub configs: SetConfigs,
+    /// Kafka's ids, by topic.
+    pub ids: BTreeMap<String, String>,
 }
 
 /// What is known now.
@@ -56,49 +67,96 @@ impl Drift {
 }
 
 /// Compares the rows with what Kafka shows. Kafka's internal topics are nobody's.
-pub fn compare(topics: &[Topic], cluster: &Cluster, now: Timestamp) -> Vec<Entry> {
-    let entry = |name: &str, kind, want: Option<String>, have: Option<String>| Entry {
+pub fn compare(
+    topics: &[Topic],
+    cluster: &Cluster,
+    details: &Details,
+    now: Timestamp,
+) -> Vec<Entry> {
+    let rows: BTreeMap<_, _> = topics
+        .iter()
+        .map(|topic| (topic.topic_name.as_str(), topic))
+        .collect();
+    let names = cluster.topics.keys();
+    let orphans = names.filter(|name| !name.starts_with("__") && !rows.contains_key(name.as_str()));
+    let mut found: Vec<Entry> = orphans
+        .map(|name| entry(name, "orphan", None, now))
+        .collect();
+    for topic in topics {
+        if !matches!(topic.status, State::Active | State::Inactive) {
+            continue;
+        }
+        let name = topic.topic_name.as_str();
+        match cluster.topics.get(name) {
+            None if topic.purge_started_at.is_none() => {
+                found.push(entry(name, "missing", None, now));
+            }
+            // What differs while a change is on its way is no news.
+            Some(seen) if topic.change_request_id.is_none() => {
+                found.extend(differing(topic, seen, details, now));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn entry(
+    name: &str,
+    kind: &'static str,
+    differs: Option<(Option<String>, Option<String>)>,
+    now: Timestamp,
+) -> Entry {
+    let (want, have) = differs.unwrap_or_default();
+    Entry {
         topic_name: name.to_owned(),
         kind,
         key: None,
         want,
         have,
         first_seen: now,
-    };
-    let mut found = Vec::new();
-    let rows: BTreeMap<_, _> = topics
-        .iter()
-        .map(|topic| (topic.topic_name.as_str(), topic))
-        .collect();
-    for name in cluster.topics.keys().filter(|name| !name.starts_with("__")) {
-        if !rows.contains_key(name.as_str()) {
-            found.push(entry(name, "orphan", None, None));
-        }
     }
-    for topic in topics {
-        let name = topic.topic_name.as_str();
-        let there = matches!(topic.status, State::Active | State::Inactive);
-        match cluster.topics.get(name) {
-            None if there && topic.purge_started_at.is_none() => {
-                found.push(entry(name, "missing", None, None));
-            }
-            Some(seen) if there => {
-                let figures = [
-                    (
-                        "partitions",
-                        topic.partitions.to_string(),
-                        seen.partitions.to_string(),
-                    ),
-                    (
-                        "replication",
-                        topic.replication_factor.to_string(),
-                        seen.replicas.to_string(),
-                    ),
-                ];
-                let differing = figures.into_iter().filter(|(_, want, have)| want != have);
-                found.extend(differing.map(|(kind, w, h)| entry(name, kind, Some(w), Some(h))));
-            }
-            _ => {}
+}
+
+fn differing(topic: &Topic, seen: &Seen, details: &Details, now: Timestamp) -> Vec<Entry> {
+    let name = topic.topic_name.as_str();
+    let figures = [
+        (
+            "partitions",
+            Some(topic.partitions.to_string()),
+            Some(seen.partitions.to_string()),
+        ),
+        (
+            "replication",
+            Some(topic.replication_factor.to_string()),
+            Some(seen.replicas.to_string()),
+        ),
+        (
+            "recreated",
+            topic.kafka_id.clone(),
+            details
+                .ids
+                .get(name)
+                .cloned()
+                .filter(|_| topic.kafka_id.is_some())
+                .or_else(|| topic.kafka_id.clone()),
+        ),
+    ];
+    let mut found: Vec<Entry> = figures
+        .into_iter()
+        .filter(|(_, want, have)| want != have)
+        .map(|(kind, want, have)| entry(name, kind, Some((want, have)), now))
+        .collect();
+    let Some(configs) = details.configs.get(name) else {
+        return found;
+    };
+    let keys: BTreeSet<&String> = topic.configs.keys().chain(configs.keys()).collect();
+    for key in keys {
+        let (want, have) = (topic.configs.get(key), configs.get(key));
+        if want != have {
+            let mut entry = entry(name, "config", Some((want.cloned(), have.cloned())), now);
+            entry.key = Some(key.clone());
+            found.push(entry);
         }
     }
     found
@@ -107,7 +165,6 @@ pub fn compare(topics: &[Topic], cluster: &Cluster, now: Timestamp) -> Vec<Entry
 #[cfg(test)]
 mod tests {
     use super::super::plan::tests::topic;
-    use super::super::plan::{Cluster, Seen};
     use super::*;
 
     #[test]
@@ -129,7 +186,12 @@ mod tests {
         let mut gone = topic(State::Active);
         gone.topic_name = "gone".into();
         let now = Timestamp::from_millis(9);
-        let found = compare(&[topic(State::Active), gone], &cluster, now);
+        let found = compare(
+            &[topic(State::Active), gone],
+            &cluster,
+            &Details::default(),
+            now,
+        );
         let kinds: Vec<_> = found
             .iter()
             .map(|e| (e.topic_name.as_str(), e.kind))
@@ -138,5 +200,47 @@ mod tests {
             kinds,
             [("wild", "orphan"), ("t", "partitions"), ("gone", "missing")]
         );
+    }
+
+    #[test]
+    fn configs_set_by_hand_and_topics_made_anew_are_reported() {
+        let seen = Seen {
+            partitions: 3,
+            replicas: 1,
+            led: true,
+        };
+        let cluster = Cluster {
+            brokers: vec![1],
+            topics: [("t".to_owned(), seen)].into(),
+        };
+        let mut row = topic(State::Active);
+        row.configs.insert("retention.ms".into(), "1000".into());
+        row.kafka_id = Some("one".into());
+        let set = [("segment.ms".to_owned(), "5".to_owned())].into();
+        let details = Details {
+            configs: [("t".to_owned(), set)].into(),
+            ids: [("t".to_owned(), "two".to_owned())].into(),
+        };
+        let now = Timestamp::from_millis(9);
+        let found = compare(&[row.clone()], &cluster, &details, now);
+        let told: Vec<_> = found
+            .iter()
+            .map(|e| {
+                (
+                    e.kind,
+                    e.key.as_deref(),
+                    e.want.as_deref(),
+                    e.have.as_deref(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("recreated", None, Some("one"), Some("two")),
+            ("config", Some("retention.ms"), Some("1000"), None),
+            ("config", Some("segment.ms"), None, Some("5")),
+        ];
+        assert_eq!(told, expected);
+        row.change_request_id = Some(1);
+        assert!(compare(&[row], &cluster, &details, now).is_empty());
     }
 }

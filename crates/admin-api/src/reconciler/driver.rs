@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const BROKER_CHECK: Duration = Duration::from_secs(60);
 /// Shortest time between two passes while nudges come in.
 const BREATH: Duration = Duration::from_millis(1);
+/// Details are looked up for at most one part of so many of the time.
+const DETAILS_SHARE: u32 = 20;
 /// How long a pass that has approved topics to create waits for Kafka before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -28,8 +30,9 @@ pub async fn run(state: State, kafka: Kafka) {
     let started = now();
     state.health.degraded("kafka", "no broker has answered yet");
     let mut broker_check: Option<Instant> = None;
+    let mut detailed = Detailed::default();
     loop {
-        let outcome = pass(&state, &kafka, started).await;
+        let outcome = pass(&state, &kafka, started, &mut detailed).await;
         let pause = match outcome {
             Ok(next) => {
                 state.health.ok("kafka");
@@ -53,7 +56,12 @@ pub async fn run(state: State, kafka: Kafka) {
 }
 
 /// One pass; answers how long the next one may wait.
-async fn pass(state: &State, kafka: &Kafka, started: Timestamp) -> Result<Duration, ClusterError> {
+async fn pass(
+    state: &State,
+    kafka: &Kafka,
+    started: Timestamp,
+    detailed: &mut Detailed,
+) -> Result<Duration, ClusterError> {
     expire(state).await;
     let Some((topics, fences)) = observe(state).await else {
         return Ok(RETRY);
@@ -71,15 +79,80 @@ async fn pass(state: &State, kafka: &Kafka, started: Timestamp) -> Result<Durati
         known && unfenced(&producers, &topic.topic_name, fence, place, heard_since).is_empty()
     };
     let steps = plan::plan(&topics, &cluster, fenced, now());
-    state.drift.update(drift::compare(&topics, &cluster, now()));
     let busy = !steps.is_empty();
     apply::apply(state, kafka, steps, &cluster).await?;
     let interval = state.settings.reconcile.interval;
+    if !busy && detailed.due(interval) {
+        detailed.refresh(state, kafka, &topics).await?;
+    }
+    let found = drift::compare(&topics, &cluster, &detailed.details, now());
+    state.drift.update(found);
     Ok(if busy {
         interval.min(RETRY)
     } else {
         next_due(&topics, interval)
     })
+}
+
+/// The details of the last look, and what it cost.
+#[derive(Debug, Default)]
+struct Detailed {
+    details: drift::Details,
+    at: Option<Instant>,
+    took: Duration,
+}
+
+impl Detailed {
+    /// Looks take at most a share of the time, however many topics there are.
+    fn due(&self, interval: Duration) -> bool {
+        let pause = interval.max(self.took * DETAILS_SHARE);
+        self.at.is_none_or(|at| at.elapsed() >= pause)
+    }
+
+    async fn refresh(
+        &mut self,
+        state: &State,
+        kafka: &Kafka,
+        topics: &[Topic],
+    ) -> Result<(), ClusterError> {
+        let started = Instant::now();
+        let there =
+            |topic: &&Topic| matches!(topic.status, TopicState::Active | TopicState::Inactive);
+        let names: Vec<String> = topics
+            .iter()
+            .filter(there)
+            .map(|topic| topic.topic_name.clone())
+            .collect();
+        self.details = drift::Details {
+            configs: kafka.set_configs(&names).await?,
+            ids: kafka.ids(&names).await?,
+        };
+        self.note_ids(state, topics).await;
+        (self.took, self.at) = (started.elapsed(), Some(Instant::now()));
+        Ok(())
+    }
+
+    /// Notes the ids of topics that were not seen before.
+    async fn note_ids(&self, state: &State, topics: &[Topic]) {
+        let new: Vec<(i64, String)> = topics
+            .iter()
+            .filter(|topic| topic.kafka_id.is_none() && topic.status == TopicState::Active)
+            .filter_map(|topic| {
+                let id = self.details.ids.get(&topic.topic_name)?;
+                Some((topic.topic_id, id.clone()))
+            })
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        let written = state
+            .database
+            .write(move |c| store::topics::note_kafka_ids(c, &new))
+            .await;
+        if let Err(error) = written {
+            tracing::error!(error = %error, "note the ids of topics");
+        }
+    }
 }
 
 /// The rows, and the place in the feed at which each inactive one was fenced.
@@ -109,7 +182,7 @@ async fn observe(state: &State) -> Option<(Vec<Topic>, BTreeMap<String, i64>)> {
 fn next_due(topics: &[Topic], interval: Duration) -> Duration {
     let due = |topic: &Topic| match topic.status {
         TopicState::Inactive if topic.purge_started_at.is_none() => topic.purge_after,
-        TopicState::Approved | TopicState::Inactive => topic.next_attempt_at,
+        TopicState::Approved | TopicState::Inactive | TopicState::Active => topic.next_attempt_at,
         _ => None,
     };
     let wait = topics

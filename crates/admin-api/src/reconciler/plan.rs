@@ -32,6 +32,8 @@ pub enum Step {
     Create(Topic),
     /// It is there: compare it with what was asked, and make it active.
     Confirm(Topic),
+    /// Bring an approved change to it.
+    Change(Topic),
     /// Commit to its deletion.
     StartPurge(Topic),
     /// Delete it from Kafka.
@@ -53,11 +55,36 @@ pub fn plan(
         match (topic.status, seen) {
             (State::Approved, None) if due => Some(Step::Create(topic.clone())),
             (State::Approved, Some(_)) if due => Some(Step::Confirm(topic.clone())),
+            (State::Active | State::Inactive, Some(_)) if due && changing(topic) => {
+                Some(Step::Change(topic.clone()))
+            }
             (State::Inactive, seen) => purge_step(topic, seen.is_some(), &fenced, due, now),
             _ => None,
         }
     };
     topics.iter().filter_map(step).collect()
+}
+
+fn changing(topic: &Topic) -> bool {
+    topic.change_request_id.is_some() && topic.purge_started_at.is_none()
+}
+
+/// What to alter so that a topic has the configs it shall have. Only what the change touches: a config
+/// that somebody set in Kafka meanwhile is drift, and stays.
+pub fn alterations(
+    base: &BTreeMap<String, String>,
+    want: &BTreeMap<String, String>,
+    have: &BTreeMap<String, String>,
+) -> BTreeMap<String, Option<String>> {
+    let set = want
+        .iter()
+        .filter(|(name, value)| have.get(*name) != Some(value))
+        .map(|(name, value)| (name.clone(), Some(value.clone())));
+    let unset = base
+        .keys()
+        .filter(|name| !want.contains_key(*name) && have.contains_key(*name))
+        .map(|name| (name.clone(), None));
+    set.chain(unset).collect()
 }
 
 fn purge_step(
@@ -130,6 +157,8 @@ pub(crate) mod tests {
             reason: None,
             purge_after: None,
             purge_started_at: None,
+            change_request_id: None,
+            kafka_id: None,
             version: 1,
             attempts: 0,
             next_attempt_at: None,
@@ -220,6 +249,44 @@ pub(crate) mod tests {
             steps(&inactive, &Cluster::default(), true),
             [Step::Purged(inactive.clone())]
         );
+    }
+
+    #[test]
+    fn an_approved_change_is_brought_to_kafka_once_it_is_there() {
+        for status in [State::Active, State::Inactive] {
+            let mut changing = topic(status);
+            changing.change_request_id = Some(7);
+            assert_eq!(
+                steps(&changing, &there(), true),
+                [Step::Change(changing.clone())]
+            );
+            assert!(steps(&changing, &Cluster::default(), true).is_empty());
+            changing.purge_started_at = Some(Timestamp::from_millis(1));
+            assert_eq!(
+                steps(&changing, &there(), true).len(),
+                usize::from(status == State::Inactive),
+                "only the deletion goes on"
+            );
+        }
+    }
+
+    #[test]
+    fn a_change_alters_only_what_it_names() {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+            pairs.iter().map(owned).collect()
+        };
+        let base = map(&[("a", "1"), ("b", "1"), ("gone", "1")]);
+        let want = map(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        let have = map(&[("a", "1"), ("b", "1"), ("gone", "1"), ("by_hand", "9")]);
+        let found = alterations(&base, &want, &have);
+        let expected = [
+            ("b".to_owned(), Some("2".to_owned())),
+            ("c".to_owned(), Some("3".to_owned())),
+            ("gone".to_owned(), None),
+        ];
+        assert_eq!(found, expected.into());
+        assert!(alterations(&base, &want, &want).is_empty(), "a second time");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::command::{self, Reply};
 use super::{id, listing, page, query, versioned};
+use crate::app::change::request_change;
 use crate::app::request_topic::request_topic;
 use crate::auth::Caller;
 use crate::state::State;
@@ -13,7 +14,7 @@ use sluice_model::body::Body;
 use sluice_model::lifecycle::State as TopicState;
 use sluice_model::policy::{Policy, Verdict, judge};
 use sluice_model::problem::{Code, Problem};
-use sluice_model::topic::{NewTopic, OnStop, Requested, Topic};
+use sluice_model::topic::{NewTopic, OnStop, REASON_CHARS_MAX, Requested, Topic, TopicChange};
 use sluice_service::http::body::JsonBytes;
 use sluice_service::http::problem::Failure;
 
@@ -117,6 +118,47 @@ pub async fn create(
     Ok(command::run(&state, &request, actor, &body.0, work)
         .await?
         .respond())
+}
+
+/// Asks for more partitions or other configs of a topic.
+///
+/// # Errors
+/// 400, 401, 403, 404, 409, 412, 413, 415, 422.
+#[utoipa::path(patch, path = "/api/topics/{id}", tag = "topics", request_body = TopicChange,
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 202, body = sluice_model::request::Request), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
+pub async fn change(
+    request: HttpRequest,
+    state: web::Data<State>,
+    caller: Caller,
+    body: JsonBytes,
+) -> Result<HttpResponse, Failure> {
+    let actor = caller.may(Role::Producer)?;
+    let topic_id = id(&request)?;
+    let asked = topic_change(&body.0)?;
+    let if_match = command::if_match(&request)?;
+    let work = move |connection: &Connection, context: &crate::app::Context| {
+        let filed = request_change(connection, context, topic_id, if_match, &asked)?;
+        let mut reply = Reply::new(202, &filed)?;
+        reply.body["message"] = serde_json::json!("Change request submitted");
+        Ok(reply)
+    };
+    Ok(command::run(&state, &request, actor, &body.0, work)
+        .await?
+        .respond())
+}
+
+fn topic_change(bytes: &[u8]) -> Result<TopicChange, Problem> {
+    let mut body = Body::parse(bytes)?;
+    let configs = body.nullable_scalars("configs");
+    let change = TopicChange {
+        partitions: body.integer("partitions"),
+        configs: configs.unwrap_or_default().into_iter().collect(),
+        reason: body.short_text("reason", REASON_CHARS_MAX),
+    };
+    body.finish()?;
+    Ok(change)
 }
 
 fn new_topic(bytes: &[u8], policy: &Policy) -> Result<NewTopic, Problem> {

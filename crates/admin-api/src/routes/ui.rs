@@ -29,6 +29,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/topics", web::get().to(pages::topics))
                 .route("/topics/{id}", web::get().to(pages::topic))
                 .route("/topics/{id}/delete", web::post().to(forms::request_delete))
+                .route("/topics/{id}/change", web::post().to(forms::request_change))
                 .route("/topics/{id}/{verb}", web::post().to(forms::decide_topic))
                 .service(
                     page("/request")

@@ -7,7 +7,7 @@ use sluice_model::page::Page;
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::time::Timestamp;
 
-const SELECT: &str = "SELECT r.request_id, r.kind, r.status, r.topic_id, t.topic_name, r.requested_by, r.spec, \
+const SELECT: &str = "SELECT r.request_id, r.kind, r.status, r.topic_id, t.topic_name, r.requested_by, r.spec, r.base, \
     r.reason, r.created_at, r.decided_at, r.decided_by, r.decision_reason, r.version \
     FROM requests r JOIN topics t USING (topic_id)";
 
@@ -20,6 +20,7 @@ fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         topic_name: row.get("topic_name")?,
         requested_by: row.get("requested_by")?,
         spec: row.get::<_, Json<_>>("spec")?.0,
+        base: row.get::<_, Option<Json<_>>>("base")?.map(|base| base.0),
         reason: row.get("reason")?,
         created_at: row.get::<_, Millis>("created_at")?.0,
         decided_at: instant(row.get("decided_at")?),
@@ -35,14 +36,15 @@ fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
 /// When SQLite fails.
 pub fn insert(connection: &Connection, request: &Request) -> Outcome<i64> {
     connection.execute(
-        "INSERT INTO requests (kind, status, topic_id, requested_by, spec, reason, created_at, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO requests (kind, status, topic_id, requested_by, spec, base, reason, created_at, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             request.kind.as_str(),
             request.status.as_str(),
             request.topic_id,
             request.requested_by,
             serde_json::to_string(&request.spec)?,
+            request.base.as_ref().map(serde_json::to_string).transpose()?,
             request.reason,
             request.created_at.as_millis(),
             request.version,
@@ -178,13 +180,13 @@ pub fn open_of_account(connection: &Connection, account: &str) -> Outcome<i64> {
     Ok(statement.query_row([account], |row| row.get(0))?)
 }
 
-/// Topics whose create request was filed before an instant and is still pending.
+/// Requests that were filed before an instant and are still pending.
 ///
 /// # Errors
 /// When SQLite fails.
 pub fn overdue(connection: &Connection, filed_before: Timestamp) -> Outcome<Vec<i64>> {
     let mut statement = connection.prepare_cached(
-        "SELECT topic_id FROM requests WHERE status = 'pending' AND kind = 'create' AND created_at < ?1",
+        "SELECT request_id FROM requests WHERE status = 'pending' AND created_at < ?1",
     )?;
     let rows = statement.query_map([filed_before.as_millis()], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)

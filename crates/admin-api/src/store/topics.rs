@@ -11,7 +11,7 @@ use sluice_model::topic::{ActiveTopic, Route, Stats, Topic};
 
 const COLUMNS: &str = "topic_id, topic_name, status, partitions, replication_factor, configs, created_by, \
     requested_by, owner, description, on_stop, created_at, approved_at, activated_at, deactivated_at, ended_at, \
-    reason, purge_after, purge_started_at, version, attempts, next_attempt_at, last_problem";
+    reason, purge_after, purge_started_at, change_request_id, kafka_id, version, attempts, next_attempt_at, last_problem";
 
 fn topic(row: &Row<'_>) -> rusqlite::Result<Topic> {
     Ok(Topic {
@@ -34,6 +34,8 @@ fn topic(row: &Row<'_>) -> rusqlite::Result<Topic> {
         reason: row.get("reason")?,
         purge_after: instant(row.get("purge_after")?),
         purge_started_at: instant(row.get("purge_started_at")?),
+        change_request_id: row.get("change_request_id")?,
+        kafka_id: row.get("kafka_id")?,
         version: row.get("version")?,
         attempts: row.get("attempts")?,
         next_attempt_at: instant(row.get("next_attempt_at")?),
@@ -76,13 +78,17 @@ pub fn insert(connection: &Connection, name: &TopicName, topic: &Topic) -> Outco
 /// When SQLite fails.
 pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
     connection.execute(
-        "UPDATE topics SET status = :status, approved_at = :approved_at, activated_at = :activated_at,
+        "UPDATE topics SET status = :status, partitions = :partitions, configs = :configs,
+             change_request_id = :change_request_id, approved_at = :approved_at, activated_at = :activated_at,
              deactivated_at = :deactivated_at, ended_at = :ended_at, reason = :reason, purge_after = :purge_after,
              purge_started_at = :purge_started_at, version = :version, attempts = :attempts,
              next_attempt_at = :next_attempt_at, last_problem = :last_problem
          WHERE topic_id = :topic_id",
         named_params! {
             ":status": topic.status.as_str(),
+            ":partitions": topic.partitions,
+            ":configs": serde_json::to_string(&topic.configs)?,
+            ":change_request_id": topic.change_request_id,
             ":approved_at": millis(topic.approved_at),
             ":activated_at": millis(topic.activated_at),
             ":deactivated_at": millis(topic.deactivated_at),
@@ -115,6 +121,19 @@ pub fn update_observation(
         "UPDATE topics SET attempts = ?2, next_attempt_at = ?3, last_problem = ?4 WHERE topic_id = ?1",
         params![topic_id, attempts, millis(next_attempt_at), last_problem],
     )?;
+    Ok(())
+}
+
+/// Notes Kafka's ids of topics: `(topic_id, kafka_id)`.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn note_kafka_ids(connection: &Connection, ids: &[(i64, String)]) -> Outcome<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE topics SET kafka_id = ?2 WHERE topic_id = ?1")?;
+    for (topic_id, kafka_id) in ids {
+        statement.execute(params![topic_id, kafka_id])?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `sluice topic`.
 
 use super::{Outcome, each};
-use crate::args::{Decision, Topic as Command, TopicRequest};
+use crate::args::{Decision, Topic as Command, TopicChange, TopicRequest};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::Column;
@@ -44,6 +44,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             };
             decide(context, "reject", &decision, State::Rejected)
         }
+        Command::Change(change) => ask_change(context, &change),
         Command::Delete(decision) => delete(context, &decision),
         Command::List { status, q, limit } => {
             let mut topics = call::topics(status.as_deref());
@@ -132,6 +133,25 @@ fn decide(
             sentence,
         })
     })
+}
+
+fn ask_change(context: &Context, asked: &TopicChange) -> Result<(), Failure> {
+    let found = find(context, &asked.topic)?;
+    let set = asked
+        .configs
+        .iter()
+        .map(|(key, value)| (key.clone(), Some(value.clone())));
+    let unset = asked.unset.iter().map(|key| (key.clone(), None));
+    let change = sluice_model::topic::TopicChange {
+        partitions: asked.partitions,
+        configs: set.chain(unset).collect(),
+        reason: asked.reason.clone(),
+    };
+    let answer = context.admin(call::request_change(found.topic_id, &change))?;
+    let name = &found.topic_name;
+    let request_id = crate::output::cell(&answer, "request_id");
+    let sentence = format!("{name}: request {request_id} to change it");
+    context.output.done(&answer, name, &sentence)
 }
 
 fn delete(context: &Context, decision: &Decision) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use sluice_model::policy::Policy;
 use sluice_model::problem::Problem;
 use sluice_model::producer::ProducerSeen;
 use sluice_model::request::{Kind, Request};
+use std::collections::BTreeSet;
 
 /// Which requests are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,8 @@ struct Card<'a> {
     asked: When,
     decided: When,
     decided_by: &'a str,
-    configs: Vec<(&'a str, &'a str)>,
+    partitions: String,
+    configs: Vec<(&'a str, String)>,
     held: Option<String>,
     decide: bool,
     own: bool,
@@ -91,12 +93,8 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a>
         asked: When::ago(request.created_at, viewer.now),
         decided: When::ago(request.decided_at, viewer.now),
         decided_by: request.decided_by.as_deref().unwrap_or("–"),
-        configs: request
-            .spec
-            .configs
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_str()))
-            .collect(),
+        partitions: partitions(request),
+        configs: configs(request),
         held: Held::of(&request.topic_name, data.producers).words(),
         decide: approver && !barred,
         own,
@@ -107,6 +105,32 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a>
             (true, false) => None,
         },
     }
+}
+
+/// The partitions asked for; for a change that grows them, from what.
+fn partitions(request: &Request) -> String {
+    let want = request.spec.partitions;
+    match &request.base {
+        Some(base) if base.partitions != want => format!("{} → {want}", base.partitions),
+        _ => want.to_string(),
+    }
+}
+
+/// The configs asked for; of a change, only those that change, with what they were.
+fn configs(request: &Request) -> Vec<(&str, String)> {
+    let want = &request.spec.configs;
+    let Some(base) = request.base.as_ref().map(|base| &base.configs) else {
+        return want.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    };
+    let shown = |value: Option<&String>| value.map_or("default", String::as_str).to_owned();
+    let keys: BTreeSet<&String> = base.keys().chain(want.keys()).collect();
+    keys.into_iter()
+        .filter(|key| base.get(*key) != want.get(*key))
+        .map(|key| {
+            let (old, new) = (shown(base.get(key)), shown(want.get(key)));
+            (key.as_str(), format!("{old} → {new}"))
+        })
+        .collect()
 }
 
 #[derive(Debug, Template)]

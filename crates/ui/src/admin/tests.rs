@@ -56,6 +56,8 @@ pub(crate) fn sample_topic(name: &str) -> Topic {
         reason: Some(nasty().to_owned()),
         purge_after: None,
         purge_started_at: None,
+        change_request_id: None,
+        kafka_id: None,
         version: 2,
         attempts: 3,
         next_attempt_at: Some(NOW.plus_millis(30_000)),
@@ -71,6 +73,7 @@ fn sample_request(kind: Kind, by: &str) -> Request {
         topic_id: 7,
         topic_name: nasty().to_owned(),
         requested_by: by.to_owned(),
+        base: None,
         spec: TopicSpec {
             partitions: 3,
             replication_factor: 1,

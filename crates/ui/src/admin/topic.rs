@@ -60,13 +60,20 @@ struct Actions {
     deactivate: bool,
     reactivate: bool,
     delete: bool,
+    change: bool,
     /// Something could be done by somebody with this role.
     needs: Option<&'static str>,
 }
 
 impl Actions {
     const fn any(&self) -> bool {
-        self.decide || self.own || self.cancel || self.deactivate || self.reactivate || self.delete
+        self.decide
+            || self.own
+            || self.cancel
+            || self.deactivate
+            || self.reactivate
+            || self.delete
+            || self.change
     }
 }
 
@@ -178,6 +185,10 @@ fn actions(viewer: &Viewer, topic: &Topic, request: Option<&Request>) -> Actions
         deactivate: approver && topic.status == State::Active,
         reactivate: approver && reversible,
         delete: viewer.may(Role::Producer) && deletable,
+        change: viewer.may(Role::Producer)
+            && (reversible || topic.status == State::Active)
+            && topic.change_request_id.is_none()
+            && request.is_none(),
         needs: (!approver && decidable).then_some("approver"),
     }
 }
@@ -204,6 +215,7 @@ mod tests {
             assert!(!can.delete && can.needs.is_none());
             let can = actions(&asker, &topic, None);
             assert_eq!(can.delete, state == State::Inactive);
+            assert_eq!(can.change, matches!(state, State::Active | State::Inactive));
             assert!(!can.deactivate && !can.reactivate && !can.cancel);
             assert_eq!(can.needs.is_some(), !state.is_ended());
         }

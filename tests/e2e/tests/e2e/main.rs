@@ -3,6 +3,7 @@
 #![expect(clippy::too_many_lines, reason = "a story reads better whole")]
 
 mod bad_input;
+mod change;
 mod console;
 mod crash;
 mod machines;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
             .iter()
             .map(|(name, test)| calm(name, *test)),
     );
+    trials.extend(change::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(machines::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(crash::TESTS.iter().map(|(name, test)| rough(name, *test)));

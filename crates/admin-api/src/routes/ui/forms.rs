@@ -2,7 +2,9 @@
 
 use super::frame::{Visitor, viewer};
 use super::pages::subscriptions_page;
-use crate::app::{Context, Decision, decide, delete, request_topic as ask, subscribe as follow};
+use crate::app::{
+    Context, Decision, change, decide, delete, request_topic as ask, subscribe as follow,
+};
 use crate::auth::require;
 use crate::routes::command::{self, Reply};
 use crate::routes::decisions::verb;
@@ -21,7 +23,7 @@ use sluice_service::http::body::FormFields;
 use sluice_service::http::page::{CONSOLE_CSP, html, redirect};
 use sluice_service::http::problem::Failure;
 use sluice_ui::admin;
-use sluice_ui::form::TopicForm;
+use sluice_ui::form::{TopicForm, topic_change};
 
 type Answer = Result<HttpResponse, Failure>;
 
@@ -121,6 +123,25 @@ pub(super) async fn request_delete(
     };
     command::run(&state, &request, visitor.0, b"", work).await?;
     Ok(redirect(&format!("/ui/topics/{topic_id}?did=delete")))
+}
+
+/// `POST /ui/topics/{id}/change`
+pub(super) async fn request_change(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+    form: FormFields,
+) -> Answer {
+    require(&visitor.0, Role::Producer)?;
+    let topic_id = id(&request)?;
+    let if_match = decision(&form)?.if_match;
+    let asked = topic_change(form.iter()).map_err(|problem| *problem)?;
+    let work = move |connection: &Connection, context: &Context| {
+        let filed = change::request_change(connection, context, topic_id, if_match, &asked)?;
+        Reply::new(202, &filed)
+    };
+    command::run(&state, &request, visitor.0, b"", work).await?;
+    Ok(redirect(&format!("/ui/topics/{topic_id}?did=change")))
 }
 
 /// `POST /ui/request`: on faults the form comes back with them at its fields.

@@ -1,0 +1,140 @@
+//! Requests about a topic that exists, of kind change or delete: filing them and deciding about them.
+
+use super::transition::{Note, record, write};
+use super::{Context, Decision, check_four_eyes, check_open_requests, decide, delete};
+use crate::error::Outcome;
+use crate::store::{changes, changes::Feed, requests};
+use rusqlite::Connection;
+use sluice_model::lifecycle::{Event, Facts, decisions};
+use sluice_model::problem::{Code, Problem};
+use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::topic::{Decided, Topic, TopicSpec};
+
+/// What is asked about a topic.
+pub(super) struct Petition {
+    pub(super) kind: Kind,
+    pub(super) spec: TopicSpec,
+    pub(super) base: Option<TopicSpec>,
+    pub(super) reason: Option<String>,
+}
+
+/// 409 for a topic that cannot be asked this now, with what it takes instead.
+pub(super) fn not_now(topic: &Topic, detail: String) -> Problem {
+    let mut problem = Problem::new(Code::IllegalTransition, detail);
+    problem.allowed = Some(decisions(Facts {
+        state: topic.status,
+        purge_started: topic.purge_started_at.is_some(),
+    }));
+    problem
+}
+
+/// Files a request about a topic; there is at most one open at a time.
+pub(super) fn file(
+    connection: &Connection,
+    context: &Context,
+    topic: &Topic,
+    petition: Petition,
+) -> Outcome<Request> {
+    if let Some(open) = requests::open_of_topic(connection, topic.topic_id)? {
+        let detail = format!(
+            "request {} ({}) about this topic is open",
+            open.request_id, open.kind
+        );
+        return Err(Problem::new(Code::Duplicate, detail).into());
+    }
+    check_open_requests(connection, context)?;
+    let mut request = Request {
+        request_id: 0,
+        kind: petition.kind,
+        status: RequestStatus::Pending,
+        topic_id: topic.topic_id,
+        topic_name: topic.topic_name.clone(),
+        requested_by: context.actor.account.clone(),
+        spec: petition.spec,
+        base: petition.base,
+        reason: petition.reason,
+        created_at: context.now,
+        decided_at: None,
+        decided_by: None,
+        decision_reason: None,
+        version: 1,
+    };
+    request.request_id = requests::insert(connection, &request)?;
+    let note = Note {
+        action: "request",
+        reason: request.reason.as_deref(),
+        request: Some(&request),
+    };
+    record(connection, context, Some(topic), topic, &note)?;
+    feed(connection, context, &request)?;
+    Ok(request)
+}
+
+fn feed(connection: &Connection, context: &Context, request: &Request) -> Outcome<()> {
+    let (name, status) = (&request.topic_name, request.status.as_str());
+    changes::append(connection, context.now, Feed::Request, name, status, None)
+}
+
+/// Decides about a request of kind change or delete.
+pub(super) fn decide(
+    connection: &Connection,
+    context: &Context,
+    before: &Topic,
+    mut request: Request,
+    event: Event,
+    decision: &Decision,
+) -> Outcome<Decided> {
+    let reason = decision.reason.as_deref();
+    let mut after = before.clone();
+    request.status = match event {
+        Event::Approve => {
+            check_four_eyes(context, &request.requested_by)?;
+            take_effect(context, &mut after, &request)?;
+            RequestStatus::Approved
+        }
+        Event::Reject => RequestStatus::Rejected,
+        Event::Expire => RequestStatus::Expired,
+        _ => RequestStatus::Withdrawn,
+    };
+    decide::close(connection, context, request.clone(), request.status, reason)?;
+    feed(connection, context, &request)?;
+    let note = Note {
+        action: event.as_str(),
+        reason,
+        request: Some(&request),
+    };
+    if event == Event::Approve {
+        after = write(connection, context, before, after, &note)?;
+    } else {
+        record(connection, context, Some(before), before, &note)?;
+    }
+    let what = match request.kind {
+        Kind::Delete => "Deletion",
+        Kind::Change | Kind::Create => "Change",
+    };
+    Ok(Decided {
+        message: format!("{what} {}", request.status),
+        topic_id: after.topic_id,
+        status: after.status,
+        version: after.version,
+    })
+}
+
+/// What an approval does to the topic; the reconciler brings it to Kafka.
+fn take_effect(context: &Context, topic: &mut Topic, request: &Request) -> Outcome<()> {
+    if request.kind == Kind::Delete {
+        topic.purge_after = delete::due(context);
+        return Ok(());
+    }
+    if topic.purge_started_at.is_some() || topic.status.is_ended() {
+        let detail = "the topic is being deleted; nothing can be changed any more".to_owned();
+        return Err(not_now(topic, detail).into());
+    }
+    topic.partitions = request.spec.partitions;
+    topic.configs.clone_from(&request.spec.configs);
+    topic.change_request_id = Some(request.request_id);
+    topic.attempts = 0;
+    topic.next_attempt_at = None;
+    topic.last_problem = None;
+    Ok(())
+}
