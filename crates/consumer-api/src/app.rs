@@ -19,6 +19,7 @@ pub fn noted(action: &'static str, actor: &str) -> NewChange {
         at: sluice_service::now(),
         action,
         actor: actor.to_owned(),
+        request_id: sluice_service::http::track::request_id(),
     }
 }
 

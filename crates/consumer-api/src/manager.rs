@@ -167,7 +167,7 @@ impl Manager {
                     return;
                 }
                 self.stop_worker(&slot, &row.id, false).await;
-                self.start_worker(&slot, row, topics, order);
+                self.start_worker(&slot, row, topics, order).await;
             }
         }
     }
@@ -225,9 +225,17 @@ impl Manager {
         }
     }
 
-    fn start_worker(&self, slot: &Slot, row: &Row, topics: Vec<(String, i64)>, order: Order) {
+    async fn start_worker(&self, slot: &Slot, row: &Row, topics: Vec<(String, i64)>, order: Order) {
         let Some(cluster) = self.parts.clusters.by_name(&row.cluster).cloned() else {
             return;
+        };
+        let epoch = match self.parts.store.begin_epoch(&row.id).await {
+            Ok(epoch) => epoch,
+            Err(failure) => {
+                let reason = format!("the registry: {}; tries again soon", failure.0.detail);
+                slot.state().hold = Some(reason);
+                return;
+            }
         };
         let job = Job {
             consumer_id: row.id.clone(),
@@ -238,7 +246,7 @@ impl Manager {
                 .client_id
                 .clone()
                 .unwrap_or_else(|| format!("sluice-{}", row.id)),
-            processors: self.processors(row, &topics),
+            processors: self.processors(row, &topics, epoch),
             settings: self.parts.settings.clone(),
         };
         let mut state = slot.state();
@@ -260,11 +268,13 @@ impl Manager {
         }
     }
 
-    /// The processors of a consumer, ready to be opened; also for moving offsets.
+    /// The processors of a consumer, ready to be opened; also for moving offsets. `epoch` comes from
+    /// [`Store::begin_epoch`]: whoever began it last is the only one who writes.
     pub fn processors(
         &self,
         row: &Row,
         topics: &[(String, i64)],
+        epoch: i64,
     ) -> Vec<(String, Box<dyn Processor>)> {
         let parts = &self.parts;
         let build = |processor: &sluice_model::consumer::Processor| {
@@ -273,7 +283,11 @@ impl Manager {
                 processor_id: processor.id.clone(),
                 roots: parts.roots.clone(),
                 destinations: parts.destinations.clone(),
-                sinks: parts.store.sinks(parts.runtime.clone()),
+                epoch,
+                sinks: parts
+                    .store
+                    .sinks(parts.runtime.clone())
+                    .fenced(&row.id, epoch),
                 topic_ids: topics.iter().cloned().collect(),
                 http: parts.http.clone(),
                 secrets: parts.secrets.clone(),

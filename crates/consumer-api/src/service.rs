@@ -12,7 +12,7 @@ use crate::manager::{Manager, Parts};
 use crate::outgoing::Outgoing;
 use crate::routes;
 use crate::secrets::Secrets;
-use crate::settings::Settings;
+use crate::settings::{DatabaseSettings, Settings};
 use crate::store::Store;
 use crate::stream::Hub;
 use actix_web::middleware::from_fn;
@@ -48,10 +48,18 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     actix_web::rt::System::new().block_on(serve(settings, shutdown))
 }
 
+fn registry(settings: &DatabaseSettings) -> anyhow::Result<Store> {
+    match settings.postgres().context("database.password_file")? {
+        Some(shared) => Store::connect(&shared).context("open the shared registry"),
+        None => {
+            Store::open(&settings.path).with_context(|| format!("open {}", settings.path.display()))
+        }
+    }
+}
+
 fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
     let health = Health::default();
-    let store = Store::open(&settings.database.path)
-        .with_context(|| format!("open {}", settings.database.path.display()))?;
+    let store = registry(&settings.database)?;
     let roots = Roots::open(&settings.files.roots).context("open files.roots")?;
     let destinations = Destinations::new(&settings.destinations)
         .map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;

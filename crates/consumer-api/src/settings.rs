@@ -1,10 +1,12 @@
 //! The keys of `config/consumer-api.toml`.
 
+use crate::store::PostgresSettings;
 use serde::Deserialize;
 use sluice_service::config::{AdminApiSettings, HttpSettings};
 use sluice_service::kafka::KafkaSettings;
+use sluice_service::secret::Secret;
 use sluice_service::telemetry::LogSettings;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The settings of the consumer API.
@@ -58,8 +60,65 @@ pub struct ClusterSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
-    /// The SQLite file.
+    /// The SQLite file, unless `url` names a server.
     pub path: PathBuf,
+    /// `postgres://user@host/database`; empty means SQLite.
+    #[serde(deserialize_with = "secret")]
+    pub url: Secret,
+    /// File with the password of the server, when the URL has none.
+    pub password_file: PathBuf,
+    /// PEM file with the authorities of the server's certificate; empty means the public ones.
+    pub ssl_ca_file: PathBuf,
+    /// Most connections to the server.
+    pub connections: usize,
+}
+
+/// A URL may carry a password.
+fn secret<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+    String::deserialize(from).map(Secret::new)
+}
+
+fn given(path: &Path) -> Option<PathBuf> {
+    (!path.as_os_str().is_empty()).then(|| path.to_path_buf())
+}
+
+impl DatabaseSettings {
+    /// Most connections that may be configured.
+    const CONNECTIONS_MAX: usize = 64;
+
+    /// How a shared registry is reached; none when SQLite is used.
+    ///
+    /// # Errors
+    /// When the file with the password cannot be read.
+    pub fn postgres(&self) -> std::io::Result<Option<PostgresSettings>> {
+        if self.url.expose().is_empty() {
+            return Ok(None);
+        }
+        let password = given(&self.password_file).map(|file| Secret::from_file(&file));
+        Ok(Some(PostgresSettings {
+            url: self.url.clone(),
+            password: password.transpose()?,
+            ssl_ca_file: given(&self.ssl_ca_file),
+            connections: self.connections,
+        }))
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let url = self.url.expose();
+        if !url.is_empty()
+            && !["postgres://", "postgresql://"]
+                .iter()
+                .any(|s| url.starts_with(s))
+        {
+            faults.push("database.url starts with postgres:// or is empty".to_owned());
+        }
+        if self.connections == 0 || self.connections > Self::CONNECTIONS_MAX {
+            let most = Self::CONNECTIONS_MAX;
+            faults.push(format!("database.connections is from 1 to {most}"));
+        }
+        faults
+    }
 }
 
 /// Where sinks may write files.
@@ -110,6 +169,7 @@ impl sluice_service::Settings for Settings {
     fn faults(&self) -> Vec<String> {
         let mut faults = self.http.faults();
         faults.extend(self.kafka.faults());
+        faults.extend(self.database.faults());
         if self.files.roots.is_empty() {
             faults.push("files.roots is empty: file sinks need a directory".to_owned());
         }

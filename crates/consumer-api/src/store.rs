@@ -1,25 +1,29 @@
 //! The registry: consumers, what their sinks hold, the audit and the last catalogue. All SQL is here.
 //!
-//! SQLite serves one process. What the rest of the crate sees of it are these methods, so that another
-//! database can stand behind them.
+//! It stands in SQLite, which one process owns, or in PostgreSQL, which several instances share. Commands
+//! are written once, see [`sql`]; what only shared registries have is in [`instances`].
 
 pub mod audit;
 pub mod consumers;
+mod postgres;
 pub mod sinks;
+mod sql;
 
-use rusqlite::{OptionalExtension as _, params};
+pub use postgres::PostgresSettings;
+
 use sluice_service::sqlite::{Database, StoreError};
+use sql::{Db, values};
 use std::path::Path;
 use tokio::runtime::Handle;
 
 mod migrations {
-    refinery::embed_migrations!("migrations");
+    refinery::embed_migrations!("migrations/sqlite");
 }
 
 /// The registry. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    db: Database,
+    db: Db,
 }
 
 impl Store {
@@ -29,7 +33,23 @@ impl Store {
     /// When another process owns it, or it cannot be used.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let db = Database::open(path, &migrations::migrations::runner(), Box::new(|_| {}))?;
-        Ok(Self { db })
+        Ok(Self { db: Db::Sqlite(db) })
+    }
+
+    /// Opens a registry that several instances share.
+    ///
+    /// # Errors
+    /// When the server does not answer for a while, or refuses.
+    pub fn connect(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let db = postgres::Postgres::open(settings)?;
+        Ok(Self {
+            db: Db::Postgres(db),
+        })
+    }
+
+    /// Whether other instances may use this registry too.
+    pub const fn shared(&self) -> bool {
+        matches!(self.db, Db::Postgres(_))
     }
 
     /// The part that sinks use from their own threads.
@@ -44,10 +64,8 @@ impl Store {
     pub async fn load_catalogue(&self) -> Result<Option<String>, StoreError> {
         self.db
             .read(|c| {
-                let body = c.query_row("SELECT body FROM catalogue WHERE id = 1", [], |row| {
-                    row.get(0)
-                });
-                Ok(body.optional()?)
+                let found = c.first("SELECT body FROM catalogue WHERE id = 1", values![])?;
+                Ok(found.map(|row| row.text(0)))
             })
             .await
     }
@@ -61,7 +79,7 @@ impl Store {
             .write(move |c| {
                 let sql = "INSERT INTO catalogue (id, body) VALUES (1, ?1)
                            ON CONFLICT (id) DO UPDATE SET body = excluded.body";
-                c.execute(sql, params![body])?;
+                c.execute(sql, values![body])?;
                 Ok(())
             })
             .await
@@ -81,12 +99,12 @@ impl Store {
                     "INSERT INTO consumers (id, cluster, broker_ip, broker_port, topics, consumer_group,
                      auto_start, owner, desired, generation, created_at, updated_at)
                      VALUES (?1, 'governed', 'h', 1, '[]', 'g', 0, 'o', 'stopped', 1, 0, 0)",
-                    [consumer],
+                    values![consumer],
                 )?;
                 c.execute(
                     "INSERT INTO downstream_processors (id, consumer_id, place, processor_type, config,
                      created_at, updated_at) VALUES (?1, ?2, 0, 'file_sink', '{}', 0, 0)",
-                    [processor, consumer],
+                    values![processor, consumer],
                 )?;
                 Ok::<_, StoreError>(())
             })

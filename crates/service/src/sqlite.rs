@@ -44,6 +44,15 @@ pub enum StoreError {
     /// No reading connection came free.
     #[error("database pool: {0}")]
     Pool(#[from] r2d2::Error),
+    /// A database elsewhere does not answer; it may later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A database elsewhere said no.
+    #[error("{0}")]
+    Refused(String),
+    /// Another owner has taken over what this one wants to write.
+    #[error("{0}")]
+    Fenced(String),
     /// The file system said no.
     #[error("database file: {0}")]
     Io(#[from] std::io::Error),

@@ -191,7 +191,8 @@ pub async fn change(
         .iter()
         .map(|topic| (topic.clone(), topic_id(topic)))
         .collect();
-    let processors = context.manager.processors(&row, &ids);
+    let epoch = context.store.begin_epoch(id).await?;
+    let processors = context.manager.processors(&row, &ids, epoch);
     let (group, wanted) = (row.consumer_group.clone(), moves.clone());
     blocking(move || carry_out(&cluster, &group, &wanted, processors)).await?;
     let change = noted("offsets", &caller.actor.account);

@@ -60,6 +60,7 @@ impl Bench {
             processor_id: "p1".to_owned(),
             roots: self.roots.clone(),
             destinations: destinations.clone(),
+            epoch: 0,
             sinks: self.store.sinks(self.runtime.handle().clone()),
             topic_ids: HashMap::from([("t".to_owned(), topic_id)]),
             http: Outgoing::new(destinations),

@@ -136,7 +136,10 @@ pub struct Site {
     pub roots: Roots,
     /// Network destinations.
     pub destinations: Destinations,
-    /// Positions and lengths in the registry.
+    /// Grows with every worker of the consumer: what a sink keeps beside its data carries it, and a
+    /// write with an older one is refused.
+    pub epoch: i64,
+    /// Positions and lengths in the registry, for the worker of this epoch.
     pub sinks: Sinks,
     /// Which topic each name stands for now.
     pub topic_ids: HashMap<String, i64>,

@@ -1,7 +1,7 @@
 //! Who changed which consumer.
 
 use super::Store;
-use rusqlite::{Connection, params};
+use super::sql::{Sql, values};
 use serde::Serialize;
 use serde_json::Value;
 use sluice_model::page::Page;
@@ -25,6 +25,8 @@ pub struct Change {
     pub before: Option<Value>,
     /// The consumer after.
     pub after: Option<Value>,
+    /// The request that asked for it; logs name it too.
+    pub request_id: Option<String>,
 }
 
 /// A change to be written; its place comes from the database.
@@ -36,27 +38,29 @@ pub struct NewChange {
     pub action: &'static str,
     /// Who.
     pub actor: String,
+    /// The request that asks for it.
+    pub request_id: Option<String>,
 }
 
 pub(super) fn append(
-    c: &Connection,
+    c: &mut dyn Sql,
     change: &NewChange,
     consumer_id: &str,
     before: Option<&Value>,
     after: Option<&Value>,
-) -> rusqlite::Result<()> {
+) -> Result<(), StoreError> {
     let text = |value: Option<&Value>| value.map(ToString::to_string);
-    let sql = "INSERT INTO audit (at, action, consumer_id, actor, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let at = change.at.as_millis();
     c.execute(
-        sql,
-        params![
-            at,
+        "INSERT INTO audit (at, action, consumer_id, actor, before, after, request_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        values![
+            change.at.as_millis(),
             change.action,
             consumer_id,
-            change.actor,
+            &change.actor,
             text(before),
-            text(after)
+            text(after),
+            change.request_id.clone(),
         ],
     )?;
     Ok(())
@@ -74,24 +78,31 @@ impl Store {
     ) -> Result<Vec<Change>, StoreError> {
         self.db
             .read(move |c| {
-                let mut query = c.prepare_cached(
-                    "SELECT seq, at, action, consumer_id, actor, before, after FROM audit
-                     WHERE seq < ?1 AND (?2 IS NULL OR consumer_id = ?2) ORDER BY seq DESC LIMIT ?3",
-                )?;
-                let json = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
-                let before = page.before.unwrap_or(i64::MAX);
-                let rows = query.query_map(params![before, consumer_id, page.limit], |row| {
-                    Ok(Change {
-                        seq: row.get(0)?,
-                        at: Timestamp::from_millis(row.get(1)?),
-                        action: row.get(2)?,
-                        consumer_id: row.get(3)?,
-                        actor: row.get(4)?,
-                        before: json(row.get(5)?),
-                        after: json(row.get(6)?),
-                    })
-                })?;
-                Ok(rows.collect::<Result<_, _>>()?)
+                let json =
+                    |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
+                let mut sql =
+                    "SELECT seq, at, action, consumer_id, actor, before, after, request_id
+                               FROM audit WHERE seq < ?1"
+                        .to_owned();
+                let mut with =
+                    values![page.before.unwrap_or(i64::MAX), i64::from(page.limit)].to_vec();
+                if let Some(id) = consumer_id {
+                    sql.push_str(" AND consumer_id = ?3");
+                    with.push(id.into());
+                }
+                sql.push_str(" ORDER BY seq DESC LIMIT ?2");
+                let rows = c.query(&sql, &with)?;
+                let changes = rows.into_iter().map(|row| Change {
+                    seq: row.int(0),
+                    at: Timestamp::from_millis(row.int(1)),
+                    action: row.text(2),
+                    consumer_id: row.text(3),
+                    actor: row.text(4),
+                    before: json(row.maybe_text(5)),
+                    after: json(row.maybe_text(6)),
+                    request_id: row.maybe_text(7),
+                });
+                Ok(changes.collect())
             })
             .await
     }

@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::audit::{NewChange, append};
-use rusqlite::{Connection, OptionalExtension as _, Row as SqlRow, params};
+use super::sql::{Cells, Sql, values};
 use serde::Serialize;
 use serde_json::json;
 use sluice_model::consumer::{Desired, Processor};
@@ -11,6 +11,7 @@ use sluice_model::problem::{Code, Problem};
 use sluice_model::time::Timestamp;
 use sluice_service::http::problem::Failure;
 use sluice_service::sqlite::StoreError;
+use std::collections::HashMap;
 
 /// Consumers that one registry holds.
 const CONSUMERS_MAX: i64 = 10_000;
@@ -65,57 +66,61 @@ pub struct IdempotencyKey {
 const COLUMNS: &str = "seq, id, cluster, broker_ip, broker_port, topics, consumer_group, client_id,
     auto_start, owner, desired, generation, created_at, updated_at";
 
-fn read(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
-    let topics: String = row.get(5)?;
-    let desired: String = row.get(10)?;
-    Ok(Row {
-        seq: row.get(0)?,
-        id: row.get(1)?,
-        cluster: row.get(2)?,
-        broker_ip: row.get(3)?,
-        broker_port: row.get(4)?,
-        topics: serde_json::from_str(&topics).unwrap_or_default(),
-        consumer_group: row.get(6)?,
-        client_id: row.get(7)?,
-        auto_start: row.get(8)?,
-        owner: row.get(9)?,
-        desired: Desired::parse(&desired).unwrap_or(Desired::Stopped),
-        generation: row.get(11)?,
+fn read(row: &Cells) -> Row {
+    Row {
+        seq: row.int(0),
+        id: row.text(1),
+        cluster: row.text(2),
+        broker_ip: row.text(3),
+        broker_port: u16::try_from(row.int(4)).unwrap_or_default(),
+        topics: serde_json::from_str(&row.text(5)).unwrap_or_default(),
+        consumer_group: row.text(6),
+        client_id: row.maybe_text(7),
+        auto_start: row.int(8) != 0,
+        owner: row.text(9),
+        desired: Desired::parse(&row.text(10)).unwrap_or(Desired::Stopped),
+        generation: row.int(11),
         processors: Vec::new(),
-        created_at: Timestamp::from_millis(row.get(12)?),
-        updated_at: Timestamp::from_millis(row.get(13)?),
-    })
+        created_at: Timestamp::from_millis(row.int(12)),
+        updated_at: Timestamp::from_millis(row.int(13)),
+    }
 }
 
-fn processors(c: &Connection, consumer_id: &str) -> rusqlite::Result<Vec<Processor>> {
-    let mut query = c.prepare_cached(
-        "SELECT id, processor_type, config, created_at, updated_at FROM downstream_processors
-         WHERE consumer_id = ?1 ORDER BY place",
-    )?;
-    let rows = query.query_map([consumer_id], |row| {
-        let config: String = row.get(2)?;
-        Ok(Processor {
-            id: row.get(0)?,
-            processor_type: row.get(1)?,
-            config: serde_json::from_str(&config).unwrap_or_default(),
-            created_at: Timestamp::from_millis(row.get(3)?),
-            updated_at: Timestamp::from_millis(row.get(4)?),
-        })
-    })?;
-    rows.collect()
+const PROCESSOR_COLUMNS: &str =
+    "p.consumer_id, p.id, p.processor_type, p.config, p.created_at, p.updated_at";
+
+fn read_processor(row: &Cells) -> Processor {
+    Processor {
+        id: row.text(1),
+        processor_type: row.text(2),
+        config: serde_json::from_str(&row.text(3)).unwrap_or_default(),
+        created_at: Timestamp::from_millis(row.int(4)),
+        updated_at: Timestamp::from_millis(row.int(5)),
+    }
 }
 
-fn find(c: &Connection, id: &str) -> rusqlite::Result<Option<Row>> {
-    let sql = format!("SELECT {COLUMNS} FROM consumers WHERE id = ?1");
-    let Some(mut row) = c.prepare_cached(&sql)?.query_row([id], read).optional()? else {
+fn find(c: &mut dyn Sql, id: &str, lock: &str) -> Result<Option<Row>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM consumers WHERE id = ?1{lock}");
+    let Some(mut row) = c.first(&sql, values![id])?.map(|cells| read(&cells)) else {
         return Ok(None);
     };
-    row.processors = processors(c, id)?;
+    let sql = format!(
+        "SELECT {PROCESSOR_COLUMNS} FROM downstream_processors p WHERE p.consumer_id = ?1 ORDER BY p.place"
+    );
+    let found = c.query(&sql, values![id])?;
+    row.processors = found.iter().map(read_processor).collect();
     Ok(Some(row))
 }
 
-fn existing(c: &Connection, id: &str) -> Result<Row, Failure> {
-    find(c, id)?.ok_or_else(|| not_found(id))
+/// A consumer as it is.
+pub(super) fn existing(c: &mut dyn Sql, id: &str) -> Result<Row, Failure> {
+    find(c, id, "")?.ok_or_else(|| not_found(id))
+}
+
+/// A consumer that this transaction changes: others wait until it has ended.
+pub(super) fn locked(c: &mut dyn Sql, id: &str) -> Result<Row, Failure> {
+    let lock = c.lock();
+    find(c, id, lock)?.ok_or_else(|| not_found(id))
 }
 
 /// The refusal of an id that nobody has.
@@ -123,29 +128,29 @@ pub fn not_found(id: &str) -> Failure {
     Problem::new(Code::NotFound, format!("there is no consumer {id}")).into()
 }
 
-fn write_processors(c: &Connection, row: &Row) -> rusqlite::Result<()> {
-    let mut put = c.prepare_cached(
-        "INSERT INTO downstream_processors (id, consumer_id, place, processor_type, config, created_at,
-         updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (id) DO UPDATE SET place = excluded.place",
-    )?;
+fn write_processors(c: &mut dyn Sql, row: &Row) -> Result<(), StoreError> {
     for (place, processor) in row.processors.iter().enumerate() {
-        put.execute(params![
-            processor.id,
-            row.id,
-            place as i64,
-            processor.processor_type,
-            json!(processor.config).to_string(),
-            processor.created_at.as_millis(),
-            processor.updated_at.as_millis(),
-        ])?;
+        c.execute(
+            "INSERT INTO downstream_processors (id, consumer_id, place, processor_type, config, created_at,
+             updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (id) DO UPDATE SET place = excluded.place",
+            values![
+                &processor.id,
+                &row.id,
+                place as i64,
+                &processor.processor_type,
+                json!(processor.config).to_string(),
+                processor.created_at.as_millis(),
+                processor.updated_at.as_millis(),
+            ],
+        )?;
     }
     Ok(())
 }
 
-fn insert(c: &Connection, row: &Row) -> Result<(), Failure> {
-    let count: i64 = c.query_row("SELECT count(*) FROM consumers", [], |r| r.get(0))?;
-    if count >= CONSUMERS_MAX {
+fn insert(c: &mut dyn Sql, row: &Row) -> Result<(), Failure> {
+    let count = c.first("SELECT count(*) FROM consumers", values![])?;
+    if count.is_some_and(|count| count.int(0) >= CONSUMERS_MAX) {
         let detail = format!("this service holds at most {CONSUMERS_MAX} consumers; delete some");
         return Err(Problem::new(Code::Conflict, detail).into());
     }
@@ -153,16 +158,16 @@ fn insert(c: &Connection, row: &Row) -> Result<(), Failure> {
         "INSERT INTO consumers (id, cluster, broker_ip, broker_port, topics, consumer_group, client_id,
          auto_start, owner, desired, generation, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        params![
-            row.id,
-            row.cluster,
-            row.broker_ip,
-            row.broker_port,
+        values![
+            &row.id,
+            &row.cluster,
+            &row.broker_ip,
+            i64::from(row.broker_port),
             json!(row.topics).to_string(),
-            row.consumer_group,
-            row.client_id,
+            &row.consumer_group,
+            row.client_id.clone(),
             row.auto_start,
-            row.owner,
+            &row.owner,
             row.desired.as_str(),
             row.generation,
             row.created_at.as_millis(),
@@ -172,53 +177,62 @@ fn insert(c: &Connection, row: &Row) -> Result<(), Failure> {
     Ok(write_processors(c, row)?)
 }
 
-fn update(c: &Connection, row: &Row) -> Result<(), Failure> {
+fn update(c: &mut dyn Sql, before: &Row, row: &Row) -> Result<(), Failure> {
     c.execute(
         "UPDATE consumers SET cluster = ?2, broker_ip = ?3, broker_port = ?4, topics = ?5,
-         consumer_group = ?6, client_id = ?7, auto_start = ?8, desired = ?9, generation = ?10,
-         updated_at = ?11 WHERE id = ?1",
-        params![
-            row.id,
-            row.cluster,
-            row.broker_ip,
-            row.broker_port,
+         consumer_group = ?6, client_id = ?7, auto_start = ?8, owner = ?9, desired = ?10, generation = ?11,
+         updated_at = ?12 WHERE id = ?1",
+        values![
+            &row.id,
+            &row.cluster,
+            &row.broker_ip,
+            i64::from(row.broker_port),
             json!(row.topics).to_string(),
-            row.consumer_group,
-            row.client_id,
+            &row.consumer_group,
+            row.client_id.clone(),
             row.auto_start,
+            &row.owner,
             row.desired.as_str(),
             row.generation,
             row.updated_at.as_millis(),
         ],
     )?;
-    let kept = json!(row.processors.iter().map(|p| &p.id).collect::<Vec<_>>()).to_string();
-    c.execute(
-        "DELETE FROM downstream_processors
-         WHERE consumer_id = ?1 AND id NOT IN (SELECT value FROM json_each(?2))",
-        params![row.id, kept],
-    )?;
+    for old in &before.processors {
+        if row.processors.iter().all(|kept| kept.id != old.id) {
+            c.execute(
+                "DELETE FROM downstream_processors WHERE id = ?1",
+                values![&old.id],
+            )?;
+        }
+    }
     Ok(write_processors(c, row)?)
 }
 
 /// The consumer that a repeated create made at its first time.
-fn replayed(c: &Connection, row: &Row, key: &IdempotencyKey) -> Result<Option<Row>, Failure> {
+fn replayed(c: &mut dyn Sql, row: &Row, key: &IdempotencyKey) -> Result<Option<Row>, Failure> {
     let oldest = row.created_at.as_millis() - IDEMPOTENCY_MS;
-    c.execute("DELETE FROM idempotency WHERE at < ?1", [oldest])?;
-    let sql = "SELECT body_hash, consumer_id FROM idempotency WHERE account = ?1 AND key = ?2";
-    let found = c.query_row(sql, [&row.owner, &key.key], |r| {
-        Ok((r.get::<_, Vec<u8>>(0)?, r.get::<_, String>(1)?))
-    });
-    let Some((hash, id)) = found.optional()? else {
+    c.execute("DELETE FROM idempotency WHERE at < ?1", values![oldest])?;
+    // The first of two that come at once wins; the other one waits here for its end.
+    let new = c.execute(
+        "INSERT INTO idempotency (account, key, body_hash, consumer_id, at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (account, key) DO NOTHING",
+        values![&row.owner, &key.key, &key.body_hash[..], &row.id, row.created_at.as_millis()],
+    )?;
+    if new > 0 {
         return Ok(None);
-    };
-    if hash != key.body_hash {
+    }
+    let sql = "SELECT body_hash, consumer_id FROM idempotency WHERE account = ?1 AND key = ?2";
+    let first = c
+        .first(sql, values![&row.owner, &key.key])?
+        .unwrap_or_default();
+    if first.blob(0) != key.body_hash {
         let detail = format!(
             "the Idempotency-Key {:?} came before with another body",
             key.key
         );
         return Err(Problem::new(Code::IdempotencyMismatch, detail).into());
     }
-    existing(c, &id).map(Some)
+    existing(c, &first.text(1)).map(Some)
 }
 
 impl Store {
@@ -235,21 +249,10 @@ impl Store {
     ) -> Result<Row, Failure> {
         self.db
             .write(move |c| {
-                if let Some(key) = &key {
-                    if let Some(first) = replayed(c, &row, key)? {
-                        return Ok(first);
-                    }
-                    c.execute(
-                        "INSERT INTO idempotency (account, key, body_hash, consumer_id, at)
-                         VALUES (?1, ?2, ?3, ?4, ?5)",
-                        params![
-                            row.owner,
-                            key.key,
-                            key.body_hash,
-                            row.id,
-                            row.created_at.as_millis()
-                        ],
-                    )?;
+                if let Some(key) = &key
+                    && let Some(first) = replayed(c, &row, key)?
+                {
+                    return Ok(first);
                 }
                 insert(c, &row)?;
                 append(c, &change, &row.id, None, Some(&json!(row)))?;
@@ -288,15 +291,24 @@ impl Store {
     pub async fn consumers(&self, page: Page) -> Result<Vec<Row>, StoreError> {
         self.db
             .read(move |c| {
+                let with = values![page.before.unwrap_or(i64::MAX), i64::from(page.limit)];
                 let sql = format!(
                     "SELECT {COLUMNS} FROM consumers WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2"
                 );
-                let mut query = c.prepare_cached(&sql)?;
-                let before = page.before.unwrap_or(i64::MAX);
-                let rows = query.query_map(params![before, page.limit], read)?;
-                let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+                let found = c.query(&sql, with)?;
+                let mut rows: Vec<Row> = found.iter().map(read).collect();
+                let sql = format!(
+                    "SELECT {PROCESSOR_COLUMNS} FROM downstream_processors p JOIN
+                     (SELECT id FROM consumers WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2) c
+                     ON c.id = p.consumer_id ORDER BY p.place"
+                );
+                let mut processors: HashMap<String, Vec<Processor>> = HashMap::new();
+                for cells in c.query(&sql, with)? {
+                    let list = processors.entry(cells.text(0)).or_default();
+                    list.push(read_processor(&cells));
+                }
                 for row in &mut rows {
-                    row.processors = processors(c, &row.id)?;
+                    row.processors = processors.remove(&row.id).unwrap_or_default();
                 }
                 Ok(rows)
             })
@@ -317,16 +329,34 @@ impl Store {
         let id = id.to_owned();
         self.db
             .write(move |c| {
-                let before = existing(c, &id)?;
+                let before = locked(c, &id)?;
                 let mut after = before.clone();
                 edit(&mut after)?;
                 if after != before {
                     after.generation += 1;
                     after.updated_at = change.at;
-                    update(c, &after)?;
+                    update(c, &before, &after)?;
                 }
                 append(c, &change, &id, Some(&json!(before)), Some(&json!(after)))?;
                 Ok(after)
+            })
+            .await
+    }
+
+    /// Begins the time of a new worker: from now on sinks take nothing from the ones before it.
+    ///
+    /// # Errors
+    /// When the consumer does not exist or the database does not answer.
+    pub async fn begin_epoch(&self, id: &str) -> Result<i64, Failure> {
+        let id = id.to_owned();
+        self.db
+            .write(move |c| {
+                c.execute(
+                    "UPDATE consumers SET epoch = epoch + 1 WHERE id = ?1",
+                    values![&id],
+                )?;
+                let now = c.first("SELECT epoch FROM consumers WHERE id = ?1", values![&id])?;
+                now.map(|row| row.int(0)).ok_or_else(|| not_found(&id))
             })
             .await
     }
@@ -339,9 +369,12 @@ impl Store {
         let id = id.to_owned();
         self.db
             .write(move |c| {
-                let before = existing(c, &id)?;
-                c.execute("DELETE FROM consumers WHERE id = ?1", [&id])?;
-                c.execute("DELETE FROM idempotency WHERE consumer_id = ?1", [&id])?;
+                let before = locked(c, &id)?;
+                c.execute("DELETE FROM consumers WHERE id = ?1", values![&id])?;
+                c.execute(
+                    "DELETE FROM idempotency WHERE consumer_id = ?1",
+                    values![&id],
+                )?;
                 append(c, &change, &id, Some(&json!(before)), None)?;
                 Ok(())
             })

@@ -1,8 +1,8 @@
 //! What sinks hold: lengths of files and positions, written from the consumers' own threads.
 
+use super::sql::{Db, Sql, values};
 use crate::watermark::Positions;
-use rusqlite::{Connection, OptionalExtension as _, params};
-use sluice_service::sqlite::{Database, StoreError};
+use sluice_service::sqlite::StoreError;
 use std::collections::HashMap;
 use std::path::Path;
 use tokio::runtime::Handle;
@@ -13,13 +13,47 @@ pub type PositionRow = (String, i32, i64, i64);
 /// The blocking side of the registry, for threads that are not the runtime's.
 #[derive(Clone, Debug)]
 pub struct Sinks {
-    db: Database,
+    db: Db,
     runtime: Handle,
+    /// The consumer and the epoch of its worker, unless nothing is at stake.
+    fence: Option<(String, i64)>,
 }
 
 impl Sinks {
-    pub(super) fn new(db: Database, runtime: Handle) -> Self {
-        Self { db, runtime }
+    pub(super) fn new(db: Db, runtime: Handle) -> Self {
+        Self {
+            db,
+            runtime,
+            fence: None,
+        }
+    }
+
+    /// The same for one worker: it writes nothing once a later one has begun.
+    #[must_use]
+    pub fn fenced(self, consumer_id: &str, epoch: i64) -> Self {
+        Self {
+            fence: Some((consumer_id.to_owned(), epoch)),
+            ..self
+        }
+    }
+
+    /// Runs a command that only the newest worker of the consumer may run.
+    fn write(
+        &self,
+        command: impl FnOnce(&mut dyn Sql) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let fence = self.fence.clone();
+        self.runtime.block_on(self.db.write(move |c| {
+            if let Some((consumer_id, epoch)) = fence {
+                let sql = format!("SELECT epoch FROM consumers WHERE id = ?1{}", c.lock());
+                let newest = c.first(&sql, values![consumer_id])?.map(|row| row.int(0));
+                if newest != Some(epoch) {
+                    let reason = "another worker has taken this consumer over".to_owned();
+                    return Err(StoreError::Fenced(reason));
+                }
+            }
+            command(c)
+        }))
     }
 
     /// The committed length of a file, if it was ever written.
@@ -30,10 +64,8 @@ impl Sinks {
         let path = path.display().to_string();
         let sql = "SELECT length FROM sink_files WHERE path = ?1";
         let read = self.db.read(move |c| {
-            let length = c
-                .query_row(sql, [path], |row| row.get::<_, i64>(0))
-                .optional()?;
-            Ok(length.map(i64::cast_unsigned))
+            let found = c.first(sql, values![path])?;
+            Ok(found.map(|row| row.int(0).cast_unsigned()))
         });
         self.runtime.block_on(read)
     }
@@ -44,8 +76,7 @@ impl Sinks {
     /// When the database does not answer.
     pub fn set_length(&self, path: &Path, length: u64) -> Result<(), StoreError> {
         let path = path.display().to_string();
-        self.runtime
-            .block_on(self.db.write(move |c| put_length(c, &path, length)))
+        self.write(move |c| put_length(c, &path, length))
     }
 
     /// What a processor holds of the topics as they are now.
@@ -59,19 +90,17 @@ impl Sinks {
     ) -> Result<Positions, StoreError> {
         let processor_id = processor_id.to_owned();
         let read = self.db.read(move |c| {
-            let mut query = c.prepare_cached(
+            c.query(
                 "SELECT topic, partition, topic_id, next_offset FROM sink_positions WHERE processor_id = ?1",
-            )?;
-            let rows = query.query_map([processor_id], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
-            Ok::<_, StoreError>(rows.collect::<Result<Vec<PositionRow>, _>>()?)
+                values![processor_id],
+            )
         });
         let mut held = Positions::default();
-        for (topic, partition, topic_id, next) in self.runtime.block_on(read)? {
+        for row in self.runtime.block_on(read)? {
+            let (topic, partition) = (row.text(0), i32::try_from(row.int(1)).unwrap_or(i32::MAX));
             // A topic that was deleted and made again starts anew.
-            if topic_ids.get(&topic).copied().unwrap_or_default() == topic_id {
-                held.set(&topic, partition, next);
+            if topic_ids.get(&topic).copied().unwrap_or_default() == row.int(2) {
+                held.set(&topic, partition, row.int(3));
             }
         }
         Ok(held)
@@ -89,10 +118,10 @@ impl Sinks {
         rows: Vec<PositionRow>,
     ) -> Result<(), StoreError> {
         let (path, processor_id) = (path.display().to_string(), processor_id.to_owned());
-        self.runtime.block_on(self.db.write(move |c| {
+        self.write(move |c| {
             put_length(c, &path, length)?;
             put_positions(c, &processor_id, &rows)
-        }))
+        })
     }
 
     /// Moves what a processor holds, because a user moved the consumer.
@@ -101,35 +130,32 @@ impl Sinks {
     /// When it is not committed.
     pub fn rewind(&self, processor_id: &str, rows: Vec<PositionRow>) -> Result<(), StoreError> {
         let processor_id = processor_id.to_owned();
-        self.runtime.block_on(
-            self.db
-                .write(move |c| put_positions(c, &processor_id, &rows)),
-        )
+        self.write(move |c| put_positions(c, &processor_id, &rows))
     }
 }
 
-fn put_length(c: &Connection, path: &str, length: u64) -> Result<(), StoreError> {
-    let mut put = c.prepare_cached(
+fn put_length(c: &mut dyn Sql, path: &str, length: u64) -> Result<(), StoreError> {
+    c.execute(
         "INSERT INTO sink_files (path, length) VALUES (?1, ?2)
          ON CONFLICT (path) DO UPDATE SET length = excluded.length",
+        values![path, length.cast_signed()],
     )?;
-    put.execute(params![path, length.cast_signed()])?;
     Ok(())
 }
 
 fn put_positions(
-    c: &Connection,
+    c: &mut dyn Sql,
     processor_id: &str,
     rows: &[PositionRow],
 ) -> Result<(), StoreError> {
-    let mut put = c.prepare_cached(
-        "INSERT INTO sink_positions (processor_id, topic, partition, topic_id, next_offset)
-         VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (processor_id, topic, partition)
-         DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
-    )?;
     for (topic, partition, topic_id, next) in rows {
-        put.execute(params![processor_id, topic, partition, topic_id, next])?;
+        c.execute(
+            "INSERT INTO sink_positions (processor_id, topic, partition, topic_id, next_offset)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (processor_id, topic, partition)
+             DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
+            values![processor_id, topic, *partition, *topic_id, *next],
+        )?;
     }
     Ok(())
 }

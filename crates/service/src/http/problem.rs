@@ -73,6 +73,12 @@ impl From<crate::sqlite::StoreError> for Failure {
                     .retry_after(1)
                     .into()
             }
+            crate::sqlite::StoreError::Unavailable(reason) => {
+                tracing::warn!(reason, "the database does not answer");
+                Problem::new(Code::Unavailable, "the database does not answer; try again")
+                    .retry_after(1)
+                    .into()
+            }
             other => internal(&other),
         }
     }
