@@ -104,6 +104,9 @@ impl From<rusqlite::Error> for SinkError {
 
 impl From<sluice_service::sqlite::StoreError> for SinkError {
     fn from(error: sluice_service::sqlite::StoreError) -> Self {
+        if let sluice_service::sqlite::StoreError::Fenced(reason) = error {
+            return Self::fenced(reason);
+        }
         Self::transient(format!("the registry of consumers: {error}"))
     }
 }

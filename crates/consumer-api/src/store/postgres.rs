@@ -76,21 +76,23 @@ impl fmt::Debug for Postgres {
 
 /// What went wrong, in the server's words and without the connection's secrets.
 fn failed(error: &tokio_postgres::Error) -> StoreError {
-    match error.as_db_error() {
-        Some(said) => {
-            let class = said.code().code().get(..2).unwrap_or_default().to_owned();
-            let words = format!("PostgreSQL: {} ({})", said.message(), said.code().code());
-            // Connection, resources, operator intervention, rollback by the server: worth another try.
-            if matches!(class.as_str(), "08" | "53" | "57" | "40") {
-                StoreError::Unavailable(words)
-            } else {
-                StoreError::Refused(words)
-            }
-        }
-        None => {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-            StoreError::Unavailable(format!("PostgreSQL: {error}{}", cause.unwrap_or_default()))
-        }
+    let Some(said) = error.as_db_error() else {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        return StoreError::Unavailable(format!(
+            "PostgreSQL: {error}{}",
+            cause.unwrap_or_default()
+        ));
+    };
+    let words = format!("PostgreSQL: {} ({})", said.message(), said.code().code());
+    // Connection, rollback by the server, resources, operator intervention: worth another try.
+    let again = ["08", "40", "53", "57"];
+    if again
+        .iter()
+        .any(|class| said.code().code().starts_with(class))
+    {
+        StoreError::Unavailable(words)
+    } else {
+        StoreError::Refused(words)
     }
 }
 
