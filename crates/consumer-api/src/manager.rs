@@ -17,6 +17,9 @@ use crate::status::{Report, View, view};
 use crate::store::Store;
 use crate::store::consumers::Row;
 use crate::watermark::Positions;
+use crate::worker::breaker::Breaker;
+use crate::worker::letters;
+use crate::worker::prefetch::Prefetch;
 use crate::worker::{Job, Order, Worker};
 use plan::{Plan, plan};
 use sluice_model::consumer::Consumer;
@@ -66,6 +69,7 @@ pub struct Manager {
     parts: Arc<Parts>,
     slots: Arc<Mutex<HashMap<String, Arc<Slot>>>>,
     at_once: Arc<Semaphore>,
+    prefetch: Prefetch,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +109,9 @@ impl Manager {
     /// A manager without workers.
     pub fn new(parts: Parts) -> Self {
         let at_once = Arc::new(Semaphore::new(APPLY_AT_ONCE));
+        let prefetch = Prefetch::new(parts.settings.prefetch_bytes);
         Self {
+            prefetch,
             parts: Arc::new(parts),
             slots: Arc::default(),
             at_once,
@@ -181,6 +187,7 @@ impl Manager {
         let stands = matches!(running.worker.link.ordered(), Order::Run | Order::Pause);
         let fits = plan::same_work(&running.row, row) && running.topics == topics;
         if fits && stands && !running.worker.ended() {
+            running.worker.link.report().generation = row.generation;
             running.worker.link.order(order);
         }
         fits && stands && !running.worker.ended()
@@ -213,6 +220,9 @@ impl Manager {
             state.last.phase = crate::status::Phase::Stopped;
             state.last.fault = None;
             state.last.next_retry_at = None;
+            state.last.busy = None;
+            state.last.generation = 0;
+            state.last.partitions = 0;
             state.last.since = sluice_service::now();
         }
         if !ended {
@@ -237,22 +247,31 @@ impl Manager {
                 return;
             }
         };
+        let policies = sluice_model::consumer::Policies::default();
         let job = Job {
             consumer_id: row.id.clone(),
             cluster,
-            topics: topics.iter().map(|(topic, _)| topic.clone()).collect(),
+            topics: topics.clone(),
             group: row.consumer_group.clone(),
             client_id: row
                 .client_id
                 .clone()
                 .unwrap_or_else(|| format!("sluice-{}", row.id)),
             processors: self.processors(row, &topics, epoch),
+            letters: Some(Box::new(letters::Kept::new(&self.parts.dead_letters, &row.id))),
+            breaker: Breaker::new(policies.poison_max, policies.poison_window),
+            auto_offset_reset: policies.auto_offset_reset,
+            prefetch: self.prefetch.clone(),
             settings: self.parts.settings.clone(),
         };
         let mut state = slot.state();
         match Worker::start(job, order) {
             Ok(worker) => {
-                worker.link.report().errors.clone_from(&state.last.errors);
+                {
+                    let mut report = worker.link.report();
+                    report.errors.clone_from(&state.last.errors);
+                    report.generation = row.generation;
+                }
                 state.running = Some(Running {
                     worker,
                     row: row.clone(),

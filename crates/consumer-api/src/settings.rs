@@ -146,6 +146,14 @@ pub struct ConsumersSettings {
     /// The longest delay.
     #[serde(with = "humantime_serde")]
     pub retry_max: Duration,
+    /// Delay before the first retry where somebody must mend something first: a password, a table.
+    #[serde(with = "humantime_serde")]
+    pub retry_environment: Duration,
+    /// Records wait and none is written for this long: the client is started again.
+    #[serde(with = "humantime_serde")]
+    pub stall_after: Duration,
+    /// Bytes that all consumers together may fetch ahead.
+    pub prefetch_bytes: u64,
     /// Time that one stop may take.
     #[serde(with = "humantime_serde")]
     pub stop_timeout: Duration,
@@ -165,6 +173,9 @@ pub struct StreamSettings {
 /// The longest `consumers.stop_timeout`: a deletion answers within 30 s.
 const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(25);
 
+/// The shortest `consumers.stall_after`: a rebalance takes seconds.
+const STALL_AFTER_MIN: Duration = Duration::from_secs(5);
+
 impl sluice_service::Settings for Settings {
     fn faults(&self) -> Vec<String> {
         let mut faults = self.http.faults();
@@ -183,6 +194,11 @@ impl sluice_service::Settings for Settings {
             faults.push(
                 "consumers.retry_min is above zero and at most consumers.retry_max".to_owned(),
             );
+        }
+        if consumers.stall_after < STALL_AFTER_MIN || consumers.retry_environment.is_zero() {
+            faults.push(format!(
+                "consumers.stall_after is at least {STALL_AFTER_MIN:?} and consumers.retry_environment above zero"
+            ));
         }
         if consumers.stop_timeout > STOP_TIMEOUT_MAX {
             faults.push(format!(

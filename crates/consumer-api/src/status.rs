@@ -1,20 +1,25 @@
 //! What is said about a consumer: a pure function of what is wanted, what holds it back and what its
 //! worker reports. It never calls a consumer ACTIVE that has no assignment or whose sink fails.
 
+mod bottleneck;
+mod figures;
+
 use crate::processors::SinkError;
+pub use bottleneck::bottleneck;
+use figures::{Figures, Rates};
 use sluice_model::consumer::{
-    ConsumerError, Desired, FailureClass, Observed, ProcessorStatus, Status,
+    ConsumerError, Desired, FailureClass, Gap, Observed, ProcessorStatus, Status,
 };
 use sluice_model::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Failures that are remembered per consumer.
 pub const ERRORS_MAX: usize = 50;
 /// Bytes of one remembered failure.
 const ERROR_BYTES_MAX: usize = 1000;
-/// Seconds over which the rate of records is measured.
-const RATE_SECONDS: usize = 10;
+/// A write that takes longer than this is no work any more: the sink is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// The stage of failures that are no processor's.
 pub const KAFKA: &str = "kafka";
@@ -95,7 +100,13 @@ pub struct Report {
     pub positions: BTreeMap<(String, i32), i64>,
     /// The ends that Kafka told last, by partition.
     pub ends: BTreeMap<(String, i32), i64>,
-    rates: VecDeque<(i64, u64)>,
+    /// The generation of the consumer that the worker works by; 0: there is no worker.
+    pub generation: i64,
+    /// Partitions that are assigned.
+    pub partitions: usize,
+    /// The processor that is writing now, and since when.
+    pub busy: Option<(String, Instant)>,
+    figures: Figures,
 }
 
 impl Report {
@@ -107,28 +118,31 @@ impl Report {
         }
     }
 
-    /// Notes a failure; `retry_at` says when the next try is, if that is known.
-    pub fn fail(&mut self, fault: Fault, now: Timestamp, retry_at: Option<Timestamp>) {
-        let mut message = fault.message.clone();
+    /// Remembers something that went wrong, without a failure now.
+    pub fn note(&mut self, fault: Fault, gap: Option<Gap>, now: Timestamp) {
+        let mut message = fault.message;
         let mut cut = ERROR_BYTES_MAX.min(message.len());
         while !message.is_char_boundary(cut) {
             cut -= 1;
         }
         message.truncate(cut);
-        if self
-            .fault
-            .as_ref()
-            .is_none_or(|known| known.stage != fault.stage)
-        {
-            self.since = now;
-        }
         self.errors.push_front(ConsumerError {
             at: now,
-            stage: fault.stage.clone(),
+            stage: fault.stage,
             class: fault.class,
             message,
+            gap,
         });
         self.errors.truncate(ERRORS_MAX);
+    }
+
+    /// Notes a failure; `retry_at` says when the next try is, if that is known.
+    pub fn fail(&mut self, fault: Fault, now: Timestamp, retry_at: Option<Timestamp>) {
+        let same = |known: &Fault| known.stage == fault.stage;
+        if !self.fault.as_ref().is_some_and(same) {
+            self.since = now;
+        }
+        self.note(fault.clone(), None, now);
         self.attempts = self.attempts.saturating_add(1);
         self.next_retry_at = retry_at;
         self.fault = Some(fault);
@@ -143,29 +157,80 @@ impl Report {
         }
     }
 
+    /// Notes that no sink fails.
+    pub fn sinks_recovered(&mut self, now: Timestamp) {
+        let sinks = |fault: &Fault| fault.stage != KAFKA;
+        if self.fault.as_ref().is_some_and(sinks) {
+            self.recovered(now);
+        }
+    }
+
     /// Counts what was read.
     pub fn read(&mut self, records: u64, bytes: u64, now: Timestamp) {
         self.records += records;
         self.bytes += bytes;
-        let second = now.as_millis() / 1000;
-        match self.rates.back_mut() {
-            Some((at, count)) if *at == second => *count += records,
-            _ => self.rates.push_back((second, records)),
-        }
-        while self.rates.len() > RATE_SECONDS + 1 {
-            self.rates.pop_front();
+        self.figures.read(records, bytes, now);
+    }
+
+    /// Names the processors; their figures stay when they are the same ones.
+    pub fn has_processors<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        let names: Vec<&str> = names.collect();
+        let known = self.processors.iter().map(|p| p.processor_type.as_str());
+        if !known.eq(names.iter().copied()) {
+            self.processors = names.into_iter().map(fresh).collect();
         }
     }
 
-    /// Records per second over the last whole seconds.
-    pub fn rate(&self, now: Timestamp) -> f64 {
-        let second = now.as_millis() / 1000;
-        let from = second - RATE_SECONDS as i64;
-        let recent = self
-            .rates
+    /// Counts a write of a processor, good or not.
+    pub fn wrote(
+        &mut self,
+        place: usize,
+        records: u64,
+        took: Duration,
+        good: bool,
+        now: Timestamp,
+    ) {
+        self.figures.wrote(place, took, now);
+        let Some(status) = self.processors.get_mut(place) else {
+            return;
+        };
+        status.last_batch_ms = took.as_secs_f64() * 1000.0;
+        if good {
+            status.records += records;
+            status.batches += 1;
+        } else {
+            status.failures += 1;
+        }
+        self.figures.latencies(place, status);
+    }
+
+    /// Counts a dead letter of a processor.
+    pub fn buried(&mut self, place: usize, fault: Fault, record: &str, now: Timestamp) {
+        if let Some(status) = self.processors.get_mut(place) {
+            status.dead_letters += 1;
+        }
+        let message = format!("{record} became a dead letter: {}", fault.message);
+        self.note(Fault { message, ..fault }, None, now);
+    }
+
+    /// Figures per second.
+    pub fn rates(&self, now: Timestamp) -> Rates {
+        self.figures.rates(now)
+    }
+
+    /// Dead letters since the start.
+    pub fn dead_letters(&self) -> u64 {
+        self.processors
             .iter()
-            .filter(|(at, _)| (from..second).contains(at));
-        recent.map(|(_, count)| *count).sum::<u64>() as f64 / RATE_SECONDS as f64
+            .map(|status| status.dead_letters)
+            .sum()
+    }
+
+    /// How long a write has taken that should have ended.
+    fn stuck(&self) -> Option<(&str, Duration)> {
+        let (stage, since) = self.busy.as_ref()?;
+        let took = since.elapsed();
+        (took >= STUCK_AFTER).then_some((stage, took))
     }
 
     /// Records between what is written and the ends that Kafka told last.
@@ -178,6 +243,14 @@ impl Report {
     }
 }
 
+/// What is said about a processor that has done nothing yet.
+pub fn fresh(name: &str) -> ProcessorStatus {
+    ProcessorStatus {
+        processor_type: name.to_owned(),
+        ..ProcessorStatus::default()
+    }
+}
+
 /// What is said first about a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -185,6 +258,8 @@ pub struct View {
     pub status: Status,
     /// What is going on.
     pub observed: Observed,
+    /// The same in one word, for programs.
+    pub reason: &'static str,
     /// The same in one sentence.
     pub detail: String,
 }
@@ -195,6 +270,7 @@ pub fn view(desired: Desired, hold: Option<&str>, report: &Report) -> View {
         (Phase::Stopped, _) => Observed::Stopped,
         (Phase::Stopping, _) => Observed::Stopping,
         (_, Some(_)) => Observed::Retrying,
+        (Phase::Running, None) if report.stuck().is_some() => Observed::Retrying,
         (Phase::Starting, None) => Observed::Starting,
         (Phase::Running, None) => Observed::Running,
         (Phase::Paused, None) => Observed::Paused,
@@ -207,6 +283,7 @@ pub fn view(desired: Desired, hold: Option<&str>, report: &Report) -> View {
     let detail = match (observed, hold, &report.fault) {
         (Observed::Stopped, Some(reason), _) if desired != Desired::Stopped => reason.to_owned(),
         (Observed::Stopped, _, _) if desired == Desired::Stopped => "stopped".to_owned(),
+        (Observed::Stopped, None, Some(fault)) => format!("stepped back: {}", fault.message),
         (Observed::Stopped, _, _) => "about to start".to_owned(),
         (Observed::Stopping, Some(reason), _) => format!("finishing what is left: {reason}"),
         (Observed::Stopping, None, _) => "finishing what is in flight".to_owned(),
@@ -221,14 +298,39 @@ pub fn view(desired: Desired, hold: Option<&str>, report: &Report) -> View {
                 again.unwrap_or_default()
             )
         }
-        (Observed::Retrying | Observed::Starting, _, _) => "joining the consumer group".to_owned(),
+        (Observed::Retrying, _, None) => {
+            report.stuck().map_or_else(String::new, |(stage, took)| {
+                format!("{stage} has not answered for {} s", took.as_secs())
+            })
+        }
+        (Observed::Starting, _, _) => "joining the consumer group".to_owned(),
         (Observed::Paused, _, _) => "paused: in the group, reading nothing".to_owned(),
         (Observed::Running, _, _) => "running".to_owned(),
     };
     View {
         status,
         observed,
+        reason: reason(desired, observed, hold, report),
         detail,
+    }
+}
+
+fn reason(
+    desired: Desired,
+    observed: Observed,
+    hold: Option<&str>,
+    report: &Report,
+) -> &'static str {
+    match (observed, &report.fault) {
+        (Observed::Stopped, _) if desired == Desired::Stopped => "stopped",
+        (Observed::Stopped, Some(fault)) if hold.is_none() => fault.class.as_str(),
+        (Observed::Stopped, _) => "held",
+        (Observed::Stopping, _) => "stopping",
+        (Observed::Retrying, Some(fault)) => fault.class.as_str(),
+        (Observed::Retrying, None) => "stuck",
+        (Observed::Starting, _) => "starting",
+        (Observed::Paused, _) => "paused",
+        (Observed::Running, _) => "running",
     }
 }
 
@@ -304,16 +406,6 @@ mod tests {
         assert!(report.errors[0].message.len() <= ERROR_BYTES_MAX);
         report.recovered(at(99));
         assert_eq!((report.attempts, report.since), (0, at(99)));
-    }
-
-    #[test]
-    fn the_rate_is_of_the_last_ten_whole_seconds() {
-        let mut report = Report::default();
-        for second in 0..20 {
-            report.read(100, 1, at(second * 1000 + 5));
-        }
-        assert!((report.rate(at(20_000)) - 100.0).abs() < 0.01);
-        assert!(report.rate(at(40_000)).abs() < 0.01);
     }
 
     proptest! {

@@ -28,6 +28,13 @@ impl Positions {
         }
     }
 
+    /// Forgets a partition.
+    pub fn remove(&mut self, topic: &str, partition: i32) {
+        if let Some(partitions) = self.next.get_mut(topic) {
+            partitions.remove(&partition);
+        }
+    }
+
     /// Moves a partition forward; never back.
     pub fn advance(&mut self, topic: &str, partition: i32, next: i64) {
         if self.get(topic, partition).is_none_or(|old| old < next) {

@@ -3,15 +3,23 @@
 //! The thread itself retries whatever fails, for ever, with growing delays; it ends only when it is told
 //! to. A record is committed after every processor holds it durably.
 
+pub mod breaker;
 pub mod context;
+pub mod letters;
 mod pipeline;
+pub mod prefetch;
 mod session;
+mod stage;
+mod start;
 
 use crate::clusters::Cluster;
 use crate::processors::Processor;
 use crate::settings::ConsumersSettings;
 use crate::status::{Fault, Phase, Report};
-use sluice_model::consumer::FailureClass;
+use breaker::Breaker;
+use letters::DeadLetters;
+use prefetch::Prefetch;
+use sluice_model::consumer::{AutoOffsetReset, FailureClass};
 use sluice_model::time::Timestamp;
 use sluice_service::{backoff, now};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -92,14 +100,22 @@ pub struct Job {
     pub consumer_id: String,
     /// Where it reads.
     pub cluster: Arc<Cluster>,
-    /// The topics that it may read now.
-    pub topics: Vec<String>,
+    /// The topics that it may read now, with their ids; 0 where nobody governs topics.
+    pub topics: Vec<(String, i64)>,
     /// Its group.
     pub group: String,
     /// Its name in Kafka.
     pub client_id: String,
     /// Where it writes: the type and the processor, in turn.
     pub processors: Vec<(String, Box<dyn Processor>)>,
+    /// Where records go that a processor never takes; none: it stops at them.
+    pub letters: Option<Box<dyn DeadLetters>>,
+    /// How many of them there may be.
+    pub breaker: Breaker,
+    /// What happens when Kafka has deleted what comes next.
+    pub auto_offset_reset: AutoOffsetReset,
+    /// Its share of what is fetched ahead.
+    pub prefetch: Prefetch,
     /// Batches and retries.
     pub settings: ConsumersSettings,
 }
@@ -167,18 +183,31 @@ pub struct Backoff {
     attempts: u32,
     healthy_since: Option<Instant>,
     first: Duration,
+    first_environment: Duration,
     max: Duration,
 }
 
 impl Backoff {
-    /// Delays from `first` to `max`.
-    pub fn new(first: Duration, max: Duration) -> Self {
+    /// Delays from `first` to `max`; where somebody must mend something first, from `environment`.
+    pub fn new(first: Duration, environment: Duration, max: Duration) -> Self {
         Self {
             attempts: 0,
             healthy_since: None,
             first,
+            first_environment: environment.min(max),
             max,
         }
+    }
+
+    /// The delay before the next try after a failure: longer when it cannot come right by itself, and
+    /// not shorter than the other side asks for.
+    pub fn delay_of(&mut self, fault: &Fault) -> Duration {
+        let delay = self.delay();
+        let delay = match fault.class {
+            FailureClass::Transient => delay,
+            _ => backoff::delay(self.attempts, self.first_environment, self.max),
+        };
+        delay.max(fault.retry_after.unwrap_or_default().min(self.max))
     }
 
     /// The delay before the next try.
@@ -210,7 +239,12 @@ fn after(delay: Duration) -> Timestamp {
 }
 
 fn run(mut job: Job, link: &Arc<Link>) {
-    let mut backoff = Backoff::new(job.settings.retry_min, job.settings.retry_max);
+    let settings = &job.settings;
+    let mut backoff = Backoff::new(
+        settings.retry_min,
+        settings.retry_environment,
+        settings.retry_max,
+    );
     tracing::info!(consumer.id = job.consumer_id, topics = ?job.topics, "consumer starts");
     while matches!(link.ordered(), Order::Run | Order::Pause) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -226,7 +260,7 @@ fn run(mut job: Job, link: &Arc<Link>) {
                 retry_after: None,
             },
         };
-        let delay = backoff.delay();
+        let delay = backoff.delay_of(&fault);
         tracing::warn!(
             consumer.id = job.consumer_id,
             stage = fault.stage,
@@ -237,24 +271,35 @@ fn run(mut job: Job, link: &Arc<Link>) {
         metrics::counter!("consumer_failures_total", "stage" => fault.stage.clone()).increment(1);
         {
             let mut report = link.report();
-            report.enter(Phase::Starting, now());
+            // Fenced: another one does the work, so this one rests and is no failure.
+            let fenced = fault.class == FailureClass::Fenced;
+            let phase = if fenced {
+                Phase::Stopped
+            } else {
+                Phase::Starting
+            };
+            report.enter(phase, now());
+            report.busy = None;
             report.fail(fault, now(), Some(after(delay)));
         }
-        wait(link, delay, &mut backoff);
+        if wait(link, delay, &mut backoff) {
+            job.breaker.reset();
+        }
     }
     tracing::info!(consumer.id = job.consumer_id, "consumer stopped");
 }
 
-/// Waits for the next try, an order to end, or a kick.
-fn wait(link: &Link, delay: Duration, backoff: &mut Backoff) {
+/// Waits for the next try, an order to end, or a kick. True: it was a kick.
+fn wait(link: &Link, delay: Duration, backoff: &mut Backoff) -> bool {
     let (until, kicks) = (Instant::now() + delay, link.kicked());
     while Instant::now() < until && matches!(link.ordered(), Order::Run | Order::Pause) {
         if link.kicked() != kicks {
             backoff.reset();
-            return;
+            return true;
         }
         std::thread::park_timeout(SLICE.min(until.saturating_duration_since(Instant::now())));
     }
+    false
 }
 
 #[cfg(test)]

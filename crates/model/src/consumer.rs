@@ -215,6 +215,75 @@ pub struct ConsumerError {
     pub class: FailureClass,
     /// What.
     pub message: String,
+    /// The records that are gone from Kafka, when that is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+}
+
+/// Records that are gone from Kafka and were not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Gap {
+    /// Which topic.
+    pub topic: String,
+    /// Which partition.
+    pub partition: i32,
+    /// The first offset that is missing.
+    pub from: i64,
+    /// The offset after the last one that is missing.
+    pub to: i64,
+}
+
+/// What happens when Kafka has deleted what comes next.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoOffsetReset {
+    /// Go on with the first record that is there.
+    #[default]
+    Earliest,
+    /// Go on with new records.
+    Latest,
+    /// Stop and say so.
+    None,
+}
+
+/// What happens to a record that a processor never takes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPoison {
+    /// It is kept with the reason in the dead-letter topic or file, and the consumer goes on.
+    #[default]
+    DeadLetter,
+    /// The consumer stops at it.
+    Stop,
+}
+
+/// How a consumer meets trouble; all of it can be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Policies {
+    /// What happens to a record that a processor never takes.
+    pub on_poison: OnPoison,
+    /// The consumer stops when more records than this would be dead letters ...
+    pub poison_max: u64,
+    /// ... among this many of the last records.
+    pub poison_window: u64,
+    /// What happens when Kafka has deleted what comes next.
+    pub auto_offset_reset: AutoOffsetReset,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            on_poison: OnPoison::default(),
+            poison_max: 100,
+            poison_window: 1000,
+            auto_offset_reset: AutoOffsetReset::default(),
+        }
+    }
 }
 
 /// The answer of `GET /consumers/{id}/status/`.
@@ -228,10 +297,17 @@ pub struct ConsumerStatus {
     pub desired: Desired,
     /// What is going on.
     pub observed: Observed,
+    /// The same in one word: running, starting, stopping, paused, stopped, held (a topic may not be read),
+    /// stuck, or the class of the failure.
+    #[serde(default)]
+    pub reason: String,
     /// The same in one sentence.
     pub detail: String,
     /// Counts the changes of the spec and of what is wanted.
     pub generation: i64,
+    /// The generation that the worker works by; less than `generation` while a change is on its way.
+    #[serde(default)]
+    pub observed_generation: i64,
     /// Since when it is so.
     pub since: Timestamp,
     /// When it tries again after a failure.
@@ -244,8 +320,20 @@ pub struct ConsumerStatus {
     pub bytes: u64,
     /// Records per second over the last ten seconds.
     pub records_per_second: f64,
+    /// Bytes per second over the last ten seconds.
+    #[serde(default)]
+    pub bytes_per_second: f64,
     /// Records not yet written, if known.
     pub lag: Option<i64>,
+    /// What keeps it from being faster, in one sentence.
+    #[serde(default)]
+    pub bottleneck: String,
+    /// Partitions that are assigned.
+    #[serde(default)]
+    pub partitions: u64,
+    /// Records that became dead letters since it started.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// The processors.
     pub processors: Vec<ProcessorStatus>,
     /// The last failures, newest first.
@@ -253,16 +341,27 @@ pub struct ConsumerStatus {
 }
 
 /// How a processor is doing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct ProcessorStatus {
     /// Which processor.
     pub processor_type: String,
     /// Records that it wrote since the start.
     pub records: u64,
+    /// Batches that it wrote since the start.
+    pub batches: u64,
     /// Batches that failed since the start.
     pub failures: u64,
+    /// Records that it never took and that became dead letters.
+    pub dead_letters: u64,
     /// How long its last batch took, in milliseconds.
     pub last_batch_ms: f64,
+    /// The median of its last 256 batches, in milliseconds.
+    pub p50_ms: f64,
+    /// What 99 % of them stayed below.
+    pub p99_ms: f64,
+    /// The longest of them.
+    pub max_ms: f64,
 }
 
 /// How far a consumer is behind.

@@ -108,8 +108,7 @@ pub trait Processor: Send {
     ///
     /// # Errors
     /// When that cannot be guaranteed without opening the sink again.
-    fn release(&mut self, partitions: &[(String, i32)]) -> Result<(), SinkError> {
-        let _all_safe = partitions;
+    fn release(&mut self, _partitions: &[(String, i32)]) -> Result<(), SinkError> {
         Ok(())
     }
 }

@@ -5,12 +5,12 @@ use crate::access::Caller;
 use crate::app::change::{self, Verb};
 use crate::app::{lag, offsets};
 use crate::context::Context;
-use crate::status::{Report, View};
+use crate::status::{Report, View, bottleneck, fresh};
 use crate::store::consumers::Row;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use sluice_model::consumer::{Consumer, ConsumerStatus, Lag, ProcessorStatus};
+use sluice_model::consumer::{Consumer, ConsumerStatus, Lag};
 use sluice_model::problem::{Code, Problem};
 use sluice_service::http::body::JsonBytes;
 use sluice_service::http::problem::Failure;
@@ -89,12 +89,6 @@ async fn told(
 pub(crate) fn verbs() {}
 
 pub(super) fn write_status(row: &Row, view: View, report: Report) -> ConsumerStatus {
-    let fresh = |name: &str| ProcessorStatus {
-        processor_type: name.to_owned(),
-        records: 0,
-        failures: 0,
-        last_batch_ms: 0.0,
-    };
     let processors = if report.processors.len() == row.processors.len() {
         report.processors.clone()
     } else {
@@ -103,20 +97,32 @@ pub(super) fn write_status(row: &Row, view: View, report: Report) -> ConsumerSta
             .map(|p| fresh(&p.processor_type))
             .collect()
     };
+    let rates = report.rates(now());
+    let bottleneck = bottleneck(Some(&view.detail), &report, now());
     ConsumerStatus {
         id: row.id.clone(),
         status: view.status,
         desired: row.desired,
         observed: view.observed,
+        reason: view.reason.to_owned(),
         detail: view.detail,
         generation: row.generation,
+        observed_generation: if report.generation == 0 {
+            row.generation
+        } else {
+            report.generation
+        },
         since: report.since.max(row.created_at),
         next_retry_at: report.next_retry_at,
         attempts: report.attempts,
         records: report.records,
         bytes: report.bytes,
-        records_per_second: report.rate(now()),
+        records_per_second: rates.records,
+        bytes_per_second: rates.bytes,
         lag: report.lag(),
+        bottleneck,
+        partitions: report.partitions as u64,
+        dead_letters: report.dead_letters(),
         processors,
         errors: report.errors.into(),
     }

@@ -1,17 +1,36 @@
-//! What librdkafka tells a consumer between records: assignments, commits, errors, statistics.
+//! What librdkafka tells a consumer between records: changes of the assignment, commits, errors,
+//! statistics.
 //!
-//! Everything here runs inside `poll`, on the consumer's own thread.
+//! Everything here runs inside `poll`, on the consumer's own thread. A change of the assignment is only
+//! noted here; the session carries it out, so that it can write and commit what it has before it gives
+//! partitions away, and look at what is committed before it reads.
 
 use super::Link;
 use crate::clusters::log_quietly;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::collections::HashSet;
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A change of the assignment that waits for the session.
+#[derive(Debug)]
+pub enum Change {
+    /// These partitions are ours.
+    Assign(TopicPartitionList),
+    /// These go to another one; lost: they are gone already.
+    Revoke {
+        /// Which.
+        partitions: TopicPartitionList,
+        /// Whether another one reads them already.
+        lost: bool,
+    },
+}
 
 /// The group as this member sees it.
 #[derive(Debug, Default)]
@@ -20,10 +39,15 @@ pub struct Group {
     pub joined: bool,
     /// Grows with every change of the assignment.
     pub epoch: u64,
-    /// Partitions that were taken away and whose records must be forgotten.
-    pub revoked: Vec<(String, i32)>,
+    /// What the session has to carry out, in order. librdkafka waits for it: there is at most one.
+    pub changes: VecDeque<Change>,
     /// Partitions that are ours.
     pub owned: HashSet<(String, i32)>,
+    /// Where fetching stands, of partitions without records on their way, and when Kafka said so
+    /// (seconds since 1970).
+    pub fetched: HashMap<(String, i32), (i64, i64)>,
+    /// Whether a position was outside what Kafka still has.
+    pub out_of_range: bool,
     /// Why Kafka does not serve us, if it says so.
     pub trouble: Option<String>,
     /// The last reason why a connection failed.
@@ -36,6 +60,7 @@ pub struct Context {
     link: Arc<Link>,
     consumer_id: String,
     group: Mutex<Group>,
+    closing: AtomicBool,
 }
 
 impl Context {
@@ -45,12 +70,18 @@ impl Context {
             link,
             consumer_id: consumer_id.to_owned(),
             group: Mutex::default(),
+            closing: AtomicBool::new(false),
         }
     }
 
     /// The group as it is.
     pub fn group(&self) -> MutexGuard<'_, Group> {
         self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session is over: changes are carried out at once from here on.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 }
 
@@ -84,20 +115,30 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let owned = self.group().owned.clone();
         let mut report = self.link.report();
+        let mut fetched = HashMap::new();
         for (topic, state) in &statistics.topics {
             for (partition, state) in &state.partitions {
                 let key = (topic.clone(), *partition);
+                if !owned.contains(&key) {
+                    continue;
+                }
                 // Before the first record, what is committed (or fetched next) is where it is.
                 let at = [state.committed_offset, state.next_offset]
                     .into_iter()
                     .find(|at| *at >= 0);
                 if let Some(at) = at.filter(|_| state.hi_offset >= 0) {
                     report.positions.entry(key.clone()).or_insert(at);
-                    report.ends.insert(key, state.hi_offset);
+                    report.ends.insert(key.clone(), state.hi_offset);
+                }
+                if state.fetchq_cnt == 0 && state.next_offset >= 0 {
+                    fetched.insert(key, (state.next_offset, statistics.time));
                 }
             }
         }
+        drop(report);
+        self.group().fetched = fetched;
     }
 }
 
@@ -106,50 +147,63 @@ fn plain(reason: &str) -> String {
     reason.split(" (after ").next().unwrap_or(reason).to_owned()
 }
 
-fn pairs(list: &TopicPartitionList) -> Vec<(String, i32)> {
+/// The partitions of a list.
+pub fn pairs(list: &TopicPartitionList) -> Vec<(String, i32)> {
     list.elements()
         .iter()
         .map(|e| (e.topic().to_owned(), e.partition()))
         .collect()
 }
 
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let mut group = self.group();
-        if let Rebalance::Revoke(list) = rebalance {
-            // What is in the batch of these partitions is not written: the next owner reads it again.
-            for pair in pairs(list) {
-                group.owned.remove(&pair);
-                group.revoked.push(pair);
-            }
-            group.joined = false;
-            group.epoch += 1;
-        }
+/// Tells librdkafka that partitions are read from now on.
+///
+/// # Errors
+/// When it does not expect that.
+pub fn take(client: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_assign(partitions),
+        _ => client.assign(partitions),
     }
+}
 
-    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let mut group = self.group();
-        match rebalance {
-            Rebalance::Assign(list) => {
-                tracing::info!(
-                    consumer.id = self.consumer_id,
-                    partitions = list.count(),
-                    "assigned"
-                );
-                group.owned.extend(pairs(list));
-                group.joined = true;
-                group.trouble = None;
-                group.epoch += 1;
+/// Tells librdkafka that partitions are not read any more. It commits what was stored for them.
+///
+/// # Errors
+/// When it does not expect that.
+pub fn give(client: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> KafkaResult<()> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_unassign(partitions),
+        _ => client.unassign(),
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        client: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let assign = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let done = if assign {
+                take(client, partitions)
+            } else {
+                give(client, partitions)
+            };
+            if let Err(error) = done {
+                tracing::debug!(consumer.id = self.consumer_id, error = %error, "at the close");
             }
-            Rebalance::Revoke(list) => {
-                tracing::info!(
-                    consumer.id = self.consumer_id,
-                    partitions = list.count(),
-                    "revoked"
-                );
-            }
-            Rebalance::Error(error) => group.trouble = Some(error.to_string()),
+            return;
         }
+        let partitions = partitions.clone();
+        let change = if assign {
+            Change::Assign(partitions)
+        } else {
+            let lost = client.assignment_lost();
+            Change::Revoke { partitions, lost }
+        };
+        self.group().changes.push_back(change);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {

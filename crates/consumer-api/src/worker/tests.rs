@@ -14,7 +14,11 @@ use std::sync::atomic::AtomicBool;
 
 #[test]
 fn delays_grow_and_start_anew_when_a_user_says_so() {
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(600));
+    let mut backoff = Backoff::new(
+        Duration::from_secs(1),
+        Duration::from_secs(10),
+        Duration::from_secs(600),
+    );
     let seconds: Vec<_> = (0..4).map(|_| backoff.delay().as_secs()).collect();
     assert_eq!(seconds, [1, 2, 4, 8]);
     backoff.healthy();
@@ -30,7 +34,11 @@ fn delays_grow_and_start_anew_when_a_user_says_so() {
 #[test]
 fn a_kick_or_an_order_ends_the_wait() {
     let link = Link::new(Order::Stop);
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
+    let mut backoff = Backoff::new(
+        Duration::from_secs(1),
+        Duration::from_secs(1),
+        Duration::from_secs(1),
+    );
     wait(&link, Duration::from_secs(3600), &mut backoff);
 }
 
@@ -118,16 +126,23 @@ impl Broker {
         let job = Job {
             consumer_id: "c".to_owned(),
             cluster: Arc::new(Cluster::new("governed", kafka, None)),
-            topics: vec!["t".to_owned()],
+            topics: vec![("t".to_owned(), 7)],
             group: "g".to_owned(),
             client_id: "c".to_owned(),
             processors: vec![("memory".to_owned(), Box::new(sink.clone()))],
+            letters: None,
+            breaker: Breaker::new(10, 100),
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            prefetch: Prefetch::new(1 << 27),
             settings: ConsumersSettings {
                 batch_records: 100,
                 batch_bytes: 1_000_000,
                 batch_age: Duration::from_millis(20),
                 retry_min: Duration::from_millis(50),
                 retry_max: Duration::from_millis(100),
+                retry_environment: Duration::from_millis(50),
+                stall_after: Duration::from_secs(60),
+                prefetch_bytes: 1 << 27,
                 stop_timeout: Duration::from_secs(10),
             },
         };

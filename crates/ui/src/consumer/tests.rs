@@ -63,6 +63,8 @@ fn sample_consumer() -> (Consumer, ConsumerStatus) {
         status: Status::Error,
         desired: Desired::Running,
         observed: Observed::Retrying,
+        reason: nasty().to_owned(),
+        observed_generation: 3,
         detail: nasty().to_owned(),
         generation: 1,
         since: NOW,
@@ -71,17 +73,23 @@ fn sample_consumer() -> (Consumer, ConsumerStatus) {
         records: 12,
         bytes: 3456,
         records_per_second: 0.5,
+        bytes_per_second: 100.5,
+        bottleneck: nasty().to_owned(),
+        partitions: 2,
+        dead_letters: 1,
         lag: None,
         processors: vec![ProcessorStatus {
             processor_type: nasty().to_owned(),
             records: 1,
             failures: 2,
             last_batch_ms: 3.25,
+            ..ProcessorStatus::default()
         }],
         errors: vec![ConsumerError {
             at: NOW,
             stage: nasty().to_owned(),
             class: FailureClass::Poison,
+            gap: None,
             message: nasty().to_owned(),
         }],
     };

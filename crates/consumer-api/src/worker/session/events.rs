@@ -1,0 +1,149 @@
+//! Polling, and what comes between records.
+
+use super::super::{Order, after};
+use super::{LOOK_INTERVAL, Session};
+use crate::status::{Fault, KAFKA, Phase};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use sluice_service::now;
+use std::time::{Duration, Instant};
+
+/// Time that one look at Kafka may take.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
+impl Session<'_, '_> {
+    /// Takes the next record, or what happened instead.
+    pub(super) fn poll(&mut self, wait: Duration) -> Result<(), Fault> {
+        match self.client.poll(wait) {
+            Some(Ok(message)) => {
+                self.last_message = Instant::now();
+                self.batch.push(message);
+                return Ok(());
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                return Err(Fault::kafka(format!("the client cannot go on: {code}")));
+            }
+            Some(Err(error)) => self.note(&error),
+            None => {}
+        }
+        self.after_events()
+    }
+
+    /// Errors that come in a record's place.
+    fn note(&self, error: &KafkaError) {
+        let mut group = self.client.context().group();
+        match error.rdkafka_error_code() {
+            Some(
+                Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed,
+            ) => group.trouble = Some(error.to_string()),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => group.out_of_range = true,
+            _ => {}
+        }
+    }
+
+    /// Takes in what happened inside `poll`: a changed assignment, trouble, a lost position.
+    fn after_events(&mut self) -> Result<(), Fault> {
+        self.change();
+        let (joined, epoch, empty, out_of_range) = {
+            let mut group = self.client.context().group();
+            let out_of_range = std::mem::take(&mut group.out_of_range);
+            (
+                group.joined,
+                group.epoch,
+                group.owned.is_empty(),
+                out_of_range,
+            )
+        };
+        if out_of_range {
+            self.find_gaps()?;
+        }
+        if self.looked.elapsed() >= LOOK_INTERVAL {
+            let trouble = self.client.context().group().trouble.is_some();
+            let unexplained = joined && empty && self.empty_checked != epoch;
+            if joined && (trouble || unexplained) {
+                self.look(epoch);
+            }
+            self.looked = Instant::now();
+            self.watch()?;
+        }
+        self.tell(joined);
+        Ok(())
+    }
+
+    /// Looks at Kafka: whether it answers again, and whether the topics are there.
+    fn look(&mut self, epoch: u64) {
+        let mut trouble = None;
+        for (topic, _) in self.topics {
+            match self.client.fetch_metadata(Some(topic), LOOK_TIMEOUT) {
+                Ok(metadata) => {
+                    let missing = metadata.topics().iter().all(|t| t.partitions().is_empty());
+                    if missing {
+                        trouble = Some(format!("the topic {topic} does not exist in Kafka"));
+                    } else {
+                        self.empty_checked = epoch;
+                    }
+                }
+                // What is known already says more than a timeout.
+                Err(_) if self.client.context().group().trouble.is_some() => return,
+                Err(error) => trouble = Some(error.to_string()),
+            }
+        }
+        self.client.context().group().trouble = trouble;
+    }
+
+    /// Brings the report in line with the group.
+    pub(super) fn tell(&self, joined: bool) {
+        let trouble = self.client.context().group().trouble.clone();
+        let order = self.link.ordered();
+        let mut report = self.link.report();
+        if matches!(order, Order::Run | Order::Pause) {
+            let phase = match (joined, order) {
+                (false, _) => Phase::Starting,
+                (true, Order::Pause) => Phase::Paused,
+                (true, _) => Phase::Running,
+            };
+            report.enter(phase, now());
+        }
+        report.partitions = self.stored.len();
+        let kafka = report.fault.as_ref().filter(|fault| fault.stage == KAFKA);
+        let (known, same) = (
+            kafka.is_some(),
+            kafka.map(|fault| &fault.message) == trouble.as_ref(),
+        );
+        match trouble {
+            Some(_) if same => report.next_retry_at = Some(after(LOOK_INTERVAL)),
+            Some(message) => {
+                tracing::warn!(error = message, "Kafka does not serve a consumer");
+                report.fail(Fault::kafka(message), now(), Some(after(LOOK_INTERVAL)));
+            }
+            // A sink's failure ends with a batch that is written, not here.
+            None if joined && known => report.recovered(now()),
+            None => {}
+        }
+    }
+
+    /// Stops reading, or goes on; partitions that come later are treated alike.
+    pub(super) fn set_paused(&mut self, pause: bool) {
+        let epoch = self.client.context().group().epoch;
+        if self.paused == Some((epoch, pause)) || (self.paused.is_none() && !pause) {
+            return;
+        }
+        let Ok(assignment) = self.client.assignment() else {
+            return;
+        };
+        let done = if pause {
+            self.client.pause(&assignment)
+        } else {
+            self.client.resume(&assignment)
+        };
+        match done {
+            Ok(()) => self.paused = Some((epoch, pause)),
+            Err(error) => tracing::warn!(error = %error, pause, "partitions not paused or resumed"),
+        }
+        let joined = self.client.context().group().joined;
+        self.tell(joined);
+    }
+}
