@@ -258,7 +258,10 @@ impl Manager {
                 .clone()
                 .unwrap_or_else(|| format!("sluice-{}", row.id)),
             processors: self.processors(row, &topics, epoch),
-            letters: Some(Box::new(letters::Kept::new(&self.parts.dead_letters, &row.id))),
+            letters: Some(Box::new(letters::Kept::new(
+                &self.parts.dead_letters,
+                &row.id,
+            ))),
             breaker: Breaker::new(policies.poison_max, policies.poison_window),
             auto_offset_reset: policies.auto_offset_reset,
             prefetch: self.prefetch.clone(),
