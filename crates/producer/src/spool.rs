@@ -14,16 +14,22 @@
 pub mod bits;
 pub mod cursor;
 pub mod dead_letter;
+pub mod disk;
 pub mod files;
 pub mod frame;
 pub mod log;
 pub mod recover;
+pub mod scan;
 
+use self::disk::{Disk, RealDisk, SharedFile};
 use self::log::Log;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file that says whose a log is.
+const META: &str = "meta.json";
 
 /// Whose a log is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +43,7 @@ pub struct Meta {
 /// A log with its owner.
 #[derive(Debug)]
 pub struct Held {
+    disk: Arc<dyn Disk>,
     /// Whose it is.
     pub meta: Meta,
     /// The records.
@@ -46,8 +53,9 @@ pub struct Held {
 /// The spool's directory, locked.
 #[derive(Debug)]
 pub struct Spool {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
-    _lock: File,
+    _lock: SharedFile,
     next_log: u64,
 }
 
@@ -60,6 +68,8 @@ pub struct Found {
     pub quarantined: u64,
     /// Bytes that were cut off torn ends.
     pub torn_bytes: u64,
+    /// Logs that cannot be read; they stay as they are.
+    pub left_alone: u64,
 }
 
 impl Spool {
@@ -68,12 +78,23 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be used, or another process has it.
     pub fn open(dir: &Path) -> io::Result<(Self, Found)> {
-        files::create_dir(&dir.join("topics"))?;
-        let lock = files::append(&dir.join("lock"))?;
-        lock.try_lock().map_err(|_| {
-            io::Error::other(format!("another process has the spool {}", dir.display()))
-        })?;
+        Self::open_on(Arc::new(RealDisk), dir)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another process has it.
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<(Self, Found)> {
+        let topics = dir.join("topics");
+        if let Err(error) = disk.create_dir(&topics)
+            && error.kind() != io::ErrorKind::ReadOnlyFilesystem
+        {
+            return Err(error);
+        }
+        let lock = disk.lock(&dir.join("lock"))?;
         let mut spool = Self {
+            disk,
             dir: dir.to_path_buf(),
             _lock: lock,
             next_log: 1,
@@ -82,40 +103,51 @@ impl Spool {
         Ok((spool, found))
     }
 
+    /// The disk under it.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A new log.
+    /// A new log. Its name and owner become durable with the first sync of its records.
     ///
     /// # Errors
     /// When the disk does not take it.
     pub fn create(&mut self, meta: Meta) -> io::Result<Held> {
-        let topics = self.dir.join("topics");
-        let dir = topics.join(format!("{:08}", self.next_log));
-        files::create_dir(&dir)?;
-        write_meta(&dir, &meta)?;
-        files::sync_dir(&topics)?;
+        let dir = self
+            .dir
+            .join("topics")
+            .join(format!("{:08}", self.next_log));
+        self.disk.create_dir(&dir)?;
+        let text = serde_json::to_vec(&meta)?;
+        // The first sync writes it durably; this one is for a process that is killed before.
+        let file = self.disk.append(&dir.join(META))?;
+        file.cut(0)?;
+        file.append(&text)?;
         self.next_log += 1;
+        let mut log = Log::new(Arc::clone(&self.disk), dir, cursor::Cursor::default(), 1);
+        log.is_fresh(text);
         Ok(Held {
+            disk: Arc::clone(&self.disk),
             meta,
-            log: Log::new(dir, cursor::Cursor::default(), 1),
+            log,
         })
     }
 
     fn recover(&mut self) -> io::Result<Found> {
-        let mut numbers: Vec<u64> = Vec::new();
-        for entry in fs_err::read_dir(self.dir.join("topics"))? {
-            let name = entry?.file_name();
-            numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
-        }
+        let names = self.disk.list(&self.dir.join("topics"))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
         self.next_log = numbers.last().map_or(1, |last| last + 1);
         let mut found = Found::default();
         for number in numbers {
             let dir = self.dir.join("topics").join(format!("{number:08}"));
             if let Err(error) = self.recover_one(&dir, &mut found) {
+                found.left_alone += 1;
                 tracing::error!(%error, dir = %dir.display(), "a log of the spool is left alone");
             }
         }
@@ -123,21 +155,48 @@ impl Spool {
     }
 
     fn recover_one(&self, dir: &Path, found: &mut Found) -> io::Result<()> {
-        let text = match fs_err::read_to_string(dir.join("meta.json")) {
-            Ok(text) => text,
+        let meta = match read_meta(&*self.disk, dir) {
+            Ok(meta) => meta,
             // The crash came before anything was answered for this log.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return remove(dir),
+            Err(_) if self.is_bare(dir) => return remove(&*self.disk, dir),
             Err(error) => return Err(error),
         };
-        let meta: Meta = serde_json::from_str(&text)?;
-        let one = recover::recover(dir.to_path_buf(), &self.dir.join("quarantine"))?;
+        let one = recover::recover(&self.disk, dir.to_path_buf(), &self.dir.join("quarantine"))?;
         found.quarantined += one.quarantined;
         found.torn_bytes += one.torn_bytes;
         if one.log.held_records == 0 {
-            return remove(dir);
+            return remove(&*self.disk, dir);
         }
-        found.held.push(Held { meta, log: one.log });
+        found.held.push(Held {
+            disk: Arc::clone(&self.disk),
+            meta,
+            log: one.log,
+        });
         Ok(())
+    }
+
+    /// Whether a log without an owner holds not one whole frame.
+    fn is_bare(&self, dir: &Path) -> bool {
+        let Ok(numbers) = recover::segment_numbers(&*self.disk, dir) else {
+            return false;
+        };
+        numbers.iter().all(|number| {
+            let path = log::segment_path(dir, *number);
+            let Ok(file) = self.disk.open(&path) else {
+                return false;
+            };
+            let Ok(length) = file.length() else {
+                return false;
+            };
+            let mut scan = scan::Scan::new(&*file, 0, length);
+            loop {
+                match scan.next_piece() {
+                    Ok(None) => return true,
+                    Ok(Some(scan::Piece::Damage { .. })) => {}
+                    Ok(Some(scan::Piece::Frame { .. })) | Err(_) => return false,
+                }
+            }
+        })
     }
 }
 
@@ -151,7 +210,8 @@ impl Held {
             topic_id: Some(topic_id),
             ..self.meta.clone()
         };
-        write_meta(self.log.dir(), &meta)?;
+        let text = serde_json::to_string(&meta)?;
+        disk::replace(&*self.disk, self.log.dir(), META, text.as_bytes())?;
         self.meta = meta;
         Ok(())
     }
@@ -161,26 +221,31 @@ impl Held {
     /// # Errors
     /// When the disk does not let it go.
     pub fn remove(self) -> io::Result<()> {
-        let dir = self.log.dir().to_path_buf();
+        let (disk, dir) = (Arc::clone(&self.disk), self.log.dir().to_path_buf());
         drop(self);
-        remove(&dir)
+        remove(&*disk, &dir)
     }
 }
 
-fn write_meta(dir: &Path, meta: &Meta) -> io::Result<()> {
-    cursor::replace(dir, "meta.json", serde_json::to_string(meta)?.as_bytes())
+/// Whose the log in a directory is.
+///
+/// # Errors
+/// When it does not say.
+pub fn read_meta(disk: &dyn Disk, dir: &Path) -> io::Result<Meta> {
+    Ok(serde_json::from_slice(&disk::read(disk, &dir.join(META))?)?)
 }
 
-/// Removes a log's directory; the meta file goes last, so that a crash in between leaves a log that is
+/// Removes a log's directory; the segments go first, so that a crash in between leaves a log that is
 /// either whole or recognised as removed.
-fn remove(dir: &Path) -> io::Result<()> {
-    for entry in fs_err::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "seg") {
-            fs_err::remove_file(path)?;
-        }
+fn remove(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = disk.list(dir)?;
+    let (segments, others): (Vec<_>, Vec<_>) = names
+        .iter()
+        .partition(|name| name.strip_suffix(".seg").is_some());
+    for name in segments.iter().chain(&others) {
+        disk.remove_file(&dir.join(name))?;
     }
-    fs_err::remove_dir_all(dir)
+    disk.remove_dir(dir)
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Publisher {
     }
 
     fn move_to_dead_letters(&self, name: &str, backlog: &mut Backlog) -> io::Result<()> {
-        let mut letters = DeadLetters::open(self.spool.dir(), name)?;
+        let mut letters = DeadLetters::open(&**self.spool.disk(), self.spool.dir(), name)?;
         while let Some(chunk) = backlog.held.log.read_chunk()? {
             for read in &chunk.frames {
                 let recs = frame::records(&chunk.bytes, read.payload, read.header.length);
@@ -120,7 +120,7 @@ impl Publisher {
         let (Some(topic), Some(block)) = (self.topics.get(id), self.blocks.get(slot)) else {
             return Ok(());
         };
-        let mut letters = DeadLetters::open(self.spool.dir(), &topic.name)?;
+        let mut letters = DeadLetters::open(&**self.spool.disk(), self.spool.dir(), &topic.name)?;
         for rec in indices.iter().filter_map(|index| block.rec(*index)) {
             letters.push(&topic.name, &block.records, rec, reason)?;
         }

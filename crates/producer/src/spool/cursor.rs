@@ -3,10 +3,10 @@
 //! It may be older than the truth (then some records are sent again after a crash), never newer.
 
 use super::bits::Bits;
+use super::disk::{self, Disk, RealDisk};
 use super::log::Pos;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Name of the file in a log's directory.
@@ -30,10 +30,11 @@ struct Stored {
 }
 
 /// Reads the cursor; a missing or damaged one is at the beginning.
-pub fn load(dir: &Path) -> Cursor {
-    let Ok(text) = fs_err::read_to_string(dir.join(FILE)) else {
+pub fn load(disk: &dyn Disk, dir: &Path) -> Cursor {
+    let Ok(bytes) = disk::read(disk, &dir.join(FILE)) else {
         return Cursor::default();
     };
+    let text = String::from_utf8_lossy(&bytes);
     let parsed = text.split_once(' ').and_then(|(crc, json)| {
         let right = crc.parse::<u32>().ok()? == crc32fast::hash(json.as_bytes());
         serde_json::from_str::<Stored>(json)
@@ -61,7 +62,7 @@ pub fn load(dir: &Path) -> Cursor {
 ///
 /// # Errors
 /// When the disk does not take it; the old one stays then.
-pub fn save(dir: &Path, cursor: &Cursor) -> std::io::Result<()> {
+pub fn save(disk: &dyn Disk, dir: &Path, cursor: &Cursor) -> std::io::Result<()> {
     let ahead = cursor
         .ahead
         .iter()
@@ -75,18 +76,13 @@ pub fn save(dir: &Path, cursor: &Cursor) -> std::io::Result<()> {
     };
     let json = serde_json::to_string(&stored)?;
     let text = format!("{} {json}", crc32fast::hash(json.as_bytes()));
-    replace(dir, FILE, text.as_bytes())
+    disk::replace(disk, dir, FILE, text.as_bytes())
 }
 
-/// Replaces a small file as a whole: written beside, synced, renamed.
+/// Replaces a small file of this machine as a whole: written beside, synced, renamed.
 ///
 /// # Errors
 /// When the disk does not take it; the old one stays then.
 pub fn replace(dir: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
-    let beside = dir.join(format!("{name}.new"));
-    let mut file = super::files::create(&beside)?;
-    file.write_all(content)?;
-    file.sync_data()?;
-    fs_err::rename(&beside, dir.join(name))?;
-    super::files::sync_dir(dir)
+    disk::replace(&RealDisk, dir, name, content)
 }

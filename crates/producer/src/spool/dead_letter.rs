@@ -1,13 +1,12 @@
 //! Records that were taken out of the flow: one JSON line each, in a file of their topic.
 
-use super::files;
+use super::disk::{Disk, SharedFile};
 use crate::batch::{Rec, Records};
 use crate::headers;
 use serde::Serialize;
 use sluice_model::record::{Header, Record, text};
 use sluice_model::time::Timestamp;
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// One line of a dead-letter file.
@@ -22,20 +21,27 @@ struct Letter<'a> {
 /// Appends records to the dead-letter file of a topic, synced when the writer is finished.
 #[derive(Debug)]
 pub struct DeadLetters {
-    file: BufWriter<File>,
+    file: SharedFile,
+    lines: Vec<u8>,
 }
+
+/// Lines are written when there are so many bytes of them.
+const WRITE_BYTES: usize = 64 * 1024;
 
 impl DeadLetters {
     /// Opens the file of a topic.
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn open(spool: &Path, topic: &str) -> io::Result<Self> {
+    pub fn open(disk: &dyn Disk, spool: &Path, topic: &str) -> io::Result<Self> {
         let dir = spool.join("dead-letter");
-        files::create_dir(&dir)?;
-        let file = files::append(&dir.join(format!("{topic}.jsonl")))?;
+        disk.create_dir(&dir)?;
+        let file = disk.append(&dir.join(format!("{topic}.jsonl")))?;
+        // A name that is not durable would take the lines with it.
+        disk.sync_dir(&dir)?;
         Ok(Self {
-            file: BufWriter::new(file),
+            file,
+            lines: Vec::new(),
         })
     }
 
@@ -71,8 +77,13 @@ impl DeadLetters {
             reason,
             at: sluice_service::now(),
         };
-        serde_json::to_writer(&mut self.file, &letter)?;
-        self.file.write_all(b"\n")
+        serde_json::to_writer(&mut self.lines, &letter)?;
+        self.lines.write_all(b"\n")?;
+        if self.lines.len() >= WRITE_BYTES {
+            self.file.append(&self.lines)?;
+            self.lines.clear();
+        }
+        Ok(())
     }
 
     /// Makes everything durable.
@@ -80,7 +91,8 @@ impl DeadLetters {
     /// # Errors
     /// When the disk does not take it.
     pub fn finish(mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_data()
+        self.file.append(&self.lines)?;
+        self.lines.clear();
+        self.file.sync()
     }
 }

@@ -127,22 +127,23 @@ pub fn look(bytes: &[u8]) -> Found {
             Found::Damaged
         };
     };
-    if header.length > PAYLOAD_BYTES_MAX {
+    if header.length > PAYLOAD_BYTES_MAX || header.length / RECORD_BYTES < header.count as usize {
         return Found::Damaged;
     }
     let whole = HEADER_BYTES + header.length;
     let Some(payload) = bytes.get(HEADER_BYTES..whole) else {
         return Found::Short(whole);
     };
-    let length = (header.length as u32).to_le_bytes();
+    if walk(payload, 0, |_| ()) != Some(header.count) {
+        return Found::Damaged;
+    }
     let crc = checksum(
-        length,
+        (header.length as u32).to_le_bytes(),
         header.count.to_le_bytes(),
         header.born_ms.to_le_bytes(),
         payload,
     );
-    let right = crc == header.crc && walk(payload, 0, |_| ()).is_some_and(|n| n == header.count);
-    if right {
+    if crc == header.crc {
         Found::Frame(header)
     } else {
         Found::Damaged

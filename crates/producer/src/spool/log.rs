@@ -8,17 +8,19 @@
 //! Invariant: cursor ≤ read ≤ committed ≤ end. Only what is committed is answered "held" or read.
 
 mod read;
+mod sync;
+
+pub use sync::{CursorJob, SyncJob};
 
 use super::bits::Bits;
-use super::cursor::{self, Cursor};
-use super::files;
+use super::cursor::Cursor;
+use super::disk::{Disk, SharedFile};
 use super::frame::{self, Header};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A segment is closed at this size.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -82,11 +84,17 @@ pub(super) struct Segment {
 /// The log of one topic.
 #[derive(Debug)]
 pub struct Log {
-    pub(super) dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     pub(super) segments: VecDeque<Segment>,
-    pub(super) next_segment: u64,
-    pub(super) writer: Option<File>,
-    reader: Option<(u64, File)>,
+    next_segment: u64,
+    writer: Option<SharedFile>,
+    reader: Option<(u64, SharedFile)>,
+    /// Files other than the writer that the next sync takes, and whether there are new names.
+    unsynced: Vec<SharedFile>,
+    new_entries: bool,
+    /// The owner, as long as it is not durable.
+    fresh: Option<Vec<u8>>,
     end: Pos,
     committed: Pos,
     read: Pos,
@@ -98,20 +106,28 @@ pub struct Log {
     /// Their bytes on disk.
     pub held_bytes: u64,
     dirty: bool,
-    new_entries: bool,
     cursor_dirty: bool,
     oldest: Option<(Pos, i64)>,
 }
 
 impl Log {
     /// A log in a directory, as recovery or creation found it.
-    pub(super) fn new(dir: PathBuf, cursor: Cursor, next_segment: u64) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        cursor: Cursor,
+        next_segment: u64,
+    ) -> Self {
         Self {
+            disk,
             dir,
             segments: VecDeque::new(),
             next_segment,
             writer: None,
             reader: None,
+            unsynced: Vec::new(),
+            new_entries: false,
+            fresh: None,
             end: cursor.pos,
             committed: cursor.pos,
             read: cursor.pos,
@@ -121,7 +137,6 @@ impl Log {
             held_records: 0,
             held_bytes: 0,
             dirty: false,
-            new_entries: false,
             cursor_dirty: false,
             oldest: None,
         }
@@ -130,6 +145,11 @@ impl Log {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Says that the log's own name and owner are not durable yet.
+    pub(super) fn is_fresh(&mut self, meta: Vec<u8>) {
+        self.fresh = Some(meta);
     }
 
     pub(super) fn recovered_to(&mut self, end: Pos) {
@@ -174,12 +194,12 @@ impl Log {
         {
             self.roll()?;
         }
-        let (Some(file), Some(segment)) = (self.writer.as_mut(), self.segments.back_mut()) else {
+        let (Some(file), Some(segment)) = (&self.writer, self.segments.back_mut()) else {
             return Err(io::Error::other("the log has no open segment"));
         };
-        if let Err(error) = file.write_all(frame) {
+        if let Err(error) = file.append(frame) {
             // A part may have been written: cut it off, or leave the file behind.
-            if file.set_len(segment.len).is_err() {
+            if file.cut(segment.len).is_err() {
                 self.writer = None;
             }
             return Err(error);
@@ -194,16 +214,14 @@ impl Log {
     }
 
     fn roll(&mut self) -> io::Result<()> {
-        if self.dirty
-            && let Some(file) = &self.writer
-        {
-            file.sync_data()?;
-        }
         let number = self.next_segment;
-        let file = files::append(&segment_path(&self.dir, number))?;
-        file.set_len(0)?;
+        let file = self.disk.append(&segment_path(&self.dir, number))?;
+        file.cut(0)?;
         self.next_segment += 1;
         self.new_entries = true;
+        // The full segment is synced together with the new one.
+        self.unsynced
+            .extend(self.writer.take().filter(|_| self.dirty));
         self.segments.push_back(Segment { number, len: 0 });
         self.writer = Some(file);
         let at_end = self.read == self.committed && self.committed == self.end;
@@ -217,66 +235,6 @@ impl Log {
         }
         self.end = begin;
         Ok(())
-    }
-
-    /// Makes everything written durable.
-    ///
-    /// # Errors
-    /// When the disk does not take it: nothing since the last commit counts then.
-    pub fn commit(&mut self) -> io::Result<()> {
-        if !self.dirty {
-            return Ok(());
-        }
-        let synced = self
-            .writer
-            .as_ref()
-            .map_or(Ok(()), File::sync_data)
-            .and_then(|()| {
-                if self.new_entries {
-                    files::sync_dir(&self.dir)
-                } else {
-                    Ok(())
-                }
-            });
-        match synced {
-            Ok(()) => {
-                self.dirty = false;
-                self.new_entries = false;
-                self.committed = self.end;
-                Ok(())
-            }
-            Err(error) => {
-                self.roll_back();
-                Err(error)
-            }
-        }
-    }
-
-    /// Forgets what was written since the last commit. The segment is not written to again: after a
-    /// failed sync nobody knows what the disk has.
-    pub fn roll_back(&mut self) {
-        while let Some(last) = self.segments.back_mut() {
-            if last.number == self.committed.segment {
-                let file = self.writer.take();
-                let cut = file.map(|file| file.set_len(self.committed.offset));
-                if let Some(Err(error)) = cut {
-                    tracing::warn!(%error, "the uncommitted end of a spool file stays");
-                }
-                last.len = self.committed.offset;
-                break;
-            }
-            if last.number < self.committed.segment {
-                break;
-            }
-            let path = segment_path(&self.dir, last.number);
-            if let Err(error) = fs_err::remove_file(path) {
-                tracing::warn!(%error, "an uncommitted spool file stays");
-            }
-            self.segments.pop_back();
-        }
-        self.writer = None;
-        self.end = self.committed;
-        self.dirty = false;
     }
 
     /// Marks the committed frame with this end as handed to Kafka already; used for records that were
@@ -377,27 +335,6 @@ impl Log {
         Cursor { pos, ahead }
     }
 
-    /// Saves the cursor when it moved, then removes segments that are dealt with.
-    ///
-    /// # Errors
-    /// When the disk does not take it; no file is removed then.
-    pub fn checkpoint(&mut self) -> io::Result<()> {
-        if !self.cursor_dirty {
-            return Ok(());
-        }
-        let cursor = self.cursor();
-        cursor::save(&self.dir, &cursor)?;
-        self.cursor_dirty = false;
-        while let Some(first) = self.segments.front() {
-            if first.number >= cursor.pos.segment {
-                break;
-            }
-            fs_err::remove_file(segment_path(&self.dir, first.number))?;
-            self.segments.pop_front();
-        }
-        Ok(())
-    }
-
     /// When the oldest held record was written, milliseconds since the epoch.
     pub fn oldest_ms(&mut self) -> Option<i64> {
         if self.held_records == 0 {
@@ -414,10 +351,8 @@ impl Log {
             return Some(born);
         }
         let mut bytes = [0; frame::HEADER_BYTES];
-        self.open_reader(at.segment)
-            .ok()?
-            .read_exact_at(&mut bytes, at.offset)
-            .ok()?;
+        let file = self.open_reader(at.segment).ok()?;
+        file.read_at(&mut bytes, at.offset).ok()?;
         let born = frame::header(&bytes)?.born_ms;
         self.oldest = Some((at, born));
         Some(born)

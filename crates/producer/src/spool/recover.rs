@@ -2,16 +2,13 @@
 //! off, a damaged block is put aside and stepped over, and nothing is kept in memory but counts.
 
 use super::cursor;
-use super::files;
-use super::frame::{self, Found, HEADER_BYTES};
+use super::disk::{Disk, DiskFile};
+use super::frame::HEADER_BYTES;
 use super::log::{Log, Pos, Segment, segment_path};
-use std::fs::{File, OpenOptions};
+use super::scan::{Piece, Scan, WINDOW_BYTES};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-
-/// Bytes that are read at one time, except for one larger frame.
-const WINDOW_BYTES: u64 = 1024 * 1024;
+use std::sync::Arc;
 
 /// What recovery found.
 #[derive(Debug)]
@@ -28,37 +25,38 @@ pub struct Recovered {
 ///
 /// # Errors
 /// When the directory cannot be read at all.
-pub fn recover(dir: PathBuf, quarantine: &Path) -> io::Result<Recovered> {
-    let cursor = cursor::load(&dir);
-    let mut numbers = segment_numbers(&dir)?;
-    numbers.sort_unstable();
-    let next = numbers
-        .last()
-        .copied()
-        .unwrap_or(cursor.pos.segment)
-        .max(cursor.pos.segment)
-        + 1;
-    let from = cursor.pos;
-    let mut log = Log::new(dir, cursor, next);
-    let mut found = Totals::default();
+pub fn recover(disk: &Arc<dyn Disk>, dir: PathBuf, quarantine: &Path) -> io::Result<Recovered> {
+    let cursor = cursor::load(&**disk, &dir);
+    let numbers = segment_numbers(&**disk, &dir)?;
     let last = numbers.last().copied();
+    let next = last.unwrap_or_default().max(cursor.pos.segment) + 1;
+    let from = cursor.pos;
+    let mut log = Log::new(Arc::clone(disk), dir, cursor, next);
+    let mut found = Totals::default();
     for number in numbers {
         let start = if number == from.segment {
             from.offset
         } else {
             0
         };
-        let mut scan = Scan {
-            dir: log.dir.clone(),
-            quarantine: quarantine.to_path_buf(),
+        let scan = SegmentScan {
+            disk: &**disk,
+            dir: log.dir(),
+            quarantine,
             number,
             is_last: Some(number) == last,
         };
-        let len = if number < from.segment {
-            std::fs::metadata(segment_path(&log.dir, number))?.len()
+        let scanned = if number < from.segment {
+            scan.length()
         } else {
-            scan.segment(start, &log, &mut found)?
+            scan.run(start, &log, &mut found)
         };
+        // A segment that cannot be read stays where it is; the others are not kept back by it.
+        let len = scanned.unwrap_or_else(|error| {
+            tracing::error!(%error, segment = number, dir = %log.dir().display(), "a segment cannot be read");
+            found.quarantined += 1;
+            0
+        });
         log.segments.push_back(Segment { number, len });
         if number >= from.segment {
             log.recovered_to(Pos {
@@ -76,13 +74,15 @@ pub fn recover(dir: PathBuf, quarantine: &Path) -> io::Result<Recovered> {
     })
 }
 
-fn segment_numbers(dir: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs_err::read_dir(dir)? {
-        let name = entry?.file_name();
-        let stem = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-        numbers.extend(stem.and_then(|stem| stem.parse::<u64>().ok()));
-    }
+/// The numbers of the segments in a directory, in order.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn segment_numbers(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+    let names = disk.list(dir)?;
+    let stems = names.iter().filter_map(|name| name.strip_suffix(".seg"));
+    let mut numbers: Vec<u64> = stems.filter_map(|stem| stem.parse().ok()).collect();
+    numbers.sort_unstable();
     Ok(numbers)
 }
 
@@ -94,73 +94,63 @@ struct Totals {
     torn: u64,
 }
 
-struct Scan {
-    dir: PathBuf,
-    quarantine: PathBuf,
+struct SegmentScan<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    quarantine: &'a Path,
     number: u64,
     is_last: bool,
 }
 
-impl Scan {
+impl SegmentScan<'_> {
+    fn length(&self) -> io::Result<u64> {
+        self.disk
+            .open(&segment_path(self.dir, self.number))?
+            .length()
+    }
+
     /// Scans a segment; returns the length that counts.
-    fn segment(&mut self, start: u64, log: &Log, found: &mut Totals) -> io::Result<u64> {
-        let path = segment_path(&self.dir, self.number);
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let len = file.metadata()?.len();
-        let mut at = start.min(len);
-        let mut damage: Option<u64> = None;
-        while at < len {
-            let bytes = window(&file, at, len)?;
-            match frame::look(&bytes) {
-                Found::Frame(header) => {
-                    if let Some(from) = damage.take() {
-                        self.put_aside(&file, from, at, found);
-                    }
+    fn run(&self, start: u64, log: &Log, found: &mut Totals) -> io::Result<u64> {
+        let path = segment_path(self.dir, self.number);
+        let file = self.disk.open(&path)?;
+        let len = file.length()?;
+        let mut scan = Scan::new(&*file, start, len);
+        while let Some(piece) = scan.next_piece()? {
+            match piece {
+                Piece::Frame { at, header, .. } => {
                     let pos = Pos {
                         segment: self.number,
                         offset: at,
                     };
-                    let whole = (HEADER_BYTES + header.length) as u64;
                     found.records += u64::from(header.count.saturating_sub(log.ahead_of(pos)));
-                    found.bytes += whole;
-                    at += whole;
+                    found.bytes += (HEADER_BYTES + header.length) as u64;
                 }
-                Found::Short(_) | Found::Damaged => {
-                    damage.get_or_insert(at);
-                    at += frame::resync(&bytes).map_or(bytes.len() as u64, |next| next as u64);
+                Piece::Damage { from, to } if self.is_last && to == len => {
+                    // The write that the crash interrupted: nobody was told that it is safe.
+                    found.torn += len - from;
+                    if let Err(error) = self.cut(&path, from) {
+                        tracing::warn!(%error, path = %path.display(), "a torn end stays in its file");
+                    }
+                    return Ok(from);
                 }
+                Piece::Damage { from, to } => self.put_aside(&*file, from, to, found),
             }
         }
-        let Some(from) = damage else { return Ok(len) };
-        if self.is_last {
-            // The write that the crash interrupted: nobody was told that it is safe.
-            file.set_len(from)?;
-            file.sync_data()?;
-            found.torn += len - from;
-            return Ok(from);
-        }
-        self.put_aside(&file, from, len, found);
         Ok(len)
     }
 
-    fn put_aside(&self, file: &File, from: u64, to: u64, found: &mut Totals) {
+    fn cut(&self, path: &Path, to: u64) -> io::Result<()> {
+        let file = self.disk.append(path)?;
+        file.cut(to)?;
+        file.sync()
+    }
+
+    fn put_aside(&self, file: &dyn DiskFile, from: u64, to: u64, found: &mut Totals) {
         found.quarantined += 1;
-        let log = self
-            .dir
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let log = self.dir.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{log}-{:010}-{from}.bin", self.number);
-        let target = self.quarantine.join(name);
-        let copied = files::create_dir(&self.quarantine).and_then(|()| {
-            if target.exists() {
-                Ok(())
-            } else {
-                copy(file, from, to, &target)
-            }
-        });
-        match copied {
+        let target = self.quarantine.join(&name);
+        match self.copy(file, from, to, &name) {
             Ok(()) => tracing::error!(
                 path = %target.display(),
                 bytes = to - from,
@@ -174,30 +164,35 @@ impl Scan {
             ),
         }
     }
-}
 
-/// Bytes from `at` on: a window, or one whole frame if that is larger.
-fn window(file: &File, at: u64, len: u64) -> io::Result<Vec<u8>> {
-    let left = len - at;
-    let mut bytes = vec![0; left.min(WINDOW_BYTES) as usize];
-    file.read_exact_at(&mut bytes, at)?;
-    if let Found::Short(whole) = frame::look(&bytes)
-        && whole as u64 <= left
-    {
-        bytes = vec![0; whole];
-        file.read_exact_at(&mut bytes, at)?;
+    fn copy(&self, file: &dyn DiskFile, from: u64, to: u64, name: &str) -> io::Result<()> {
+        self.disk.create_dir(self.quarantine)?;
+        if self
+            .disk
+            .list(self.quarantine)?
+            .iter()
+            .any(|known| known == name)
+        {
+            return Ok(());
+        }
+        let target = self.quarantine.join(name);
+        let out = self.disk.append(&target)?;
+        let copied = Self::copy_bytes(file, from, to, &*out);
+        if copied.is_err() {
+            // Half a copy would pass for a whole one at the next start.
+            let _best_effort = self.disk.remove_file(&target);
+        }
+        copied
     }
-    Ok(bytes)
-}
 
-fn copy(file: &File, from: u64, to: u64, target: &Path) -> io::Result<()> {
-    let mut out = files::create(target)?;
-    let mut at = from;
-    while at < to {
-        let mut bytes = vec![0; (to - at).min(WINDOW_BYTES) as usize];
-        file.read_exact_at(&mut bytes, at)?;
-        io::Write::write_all(&mut out, &bytes)?;
-        at += bytes.len() as u64;
+    fn copy_bytes(file: &dyn DiskFile, from: u64, to: u64, out: &dyn DiskFile) -> io::Result<()> {
+        let mut at = from;
+        while at < to {
+            let mut bytes = vec![0; (to - at).min(WINDOW_BYTES as u64) as usize];
+            file.read_at(&mut bytes, at)?;
+            out.append(&bytes)?;
+            at += bytes.len() as u64;
+        }
+        out.sync()
     }
-    out.sync_data()
 }

@@ -1,12 +1,12 @@
 //! Reading a log: committed frames, a bounded chunk at a time.
 
 use super::super::bits::Bits;
+use super::super::disk::SharedFile;
 use super::super::frame::{self, Found};
 use super::{CHUNK_BYTES, Chunk, Log, Pos, ReadFrame, segment_path};
 use bytes::Bytes;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 impl Log {
     /// Reads the next committed frames and hands them out; damaged places are skipped (recovery has
@@ -57,22 +57,25 @@ impl Log {
         let left = (segment_end - offset) as usize;
         let file = self.open_reader(segment)?;
         let mut bytes = vec![0; left.min(CHUNK_BYTES)];
-        file.read_exact_at(&mut bytes, offset)?;
+        file.read_at(&mut bytes, offset)?;
         if let Found::Short(whole) = frame::look(&bytes)
             && whole <= left
         {
             bytes = vec![0; whole];
-            file.read_exact_at(&mut bytes, offset)?;
+            file.read_at(&mut bytes, offset)?;
         }
         Ok(bytes.into())
     }
 
-    pub(super) fn open_reader(&mut self, segment: u64) -> io::Result<&File> {
-        let file = match self.reader.take() {
-            Some((number, file)) if number == segment => file,
-            _ => File::open(segment_path(&self.dir, segment))?,
-        };
-        Ok(&self.reader.insert((segment, file)).1)
+    pub(super) fn open_reader(&mut self, segment: u64) -> io::Result<SharedFile> {
+        if let Some((number, file)) = &self.reader
+            && *number == segment
+        {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.disk.open(&segment_path(&self.dir, segment))?;
+        self.reader = Some((segment, Arc::clone(&file)));
+        Ok(file)
     }
 
     fn take_frames(&mut self, bytes: &Bytes) -> (Chunk, usize) {
