@@ -1,6 +1,7 @@
 //! What a processor is given: records of one poll loop, as borrowed views.
 
 pub mod json;
+pub mod text;
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp as KafkaTimestamp};
 use sluice_model::record::{Header, Record, text};

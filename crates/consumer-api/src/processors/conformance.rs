@@ -75,7 +75,12 @@ impl Bench {
         self.build_for(name, config, 7)
     }
 
-    fn build_for(&self, name: &str, config: &Value, topic_id: i64) -> Box<dyn Processor> {
+    pub(super) fn build_for(
+        &self,
+        name: &str,
+        config: &Value,
+        topic_id: i64,
+    ) -> Box<dyn Processor> {
         let config = config.as_object().unwrap();
         kind(name)
             .unwrap()
@@ -83,7 +88,7 @@ impl Bench {
             .unwrap()
     }
 
-    fn faults(&self, name: &str, config: &Map<String, Value>) -> Option<u16> {
+    pub(super) fn faults(&self, name: &str, config: &Map<String, Value>) -> Option<u16> {
         let destinations = Destinations::default();
         let outside = Outside {
             roots: &self.roots,

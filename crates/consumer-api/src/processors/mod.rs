@@ -2,6 +2,7 @@
 //! write a batch so that it is safe. Batching, order, retries and commits are the runtime's.
 
 mod database_sync;
+mod failpoint;
 mod fault;
 mod file_sink;
 mod streaming_forwarder;
