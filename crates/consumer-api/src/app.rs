@@ -3,6 +3,7 @@
 pub mod change;
 pub mod lag;
 pub mod offsets;
+pub mod policies;
 pub mod spec;
 
 use crate::store::audit::NewChange;

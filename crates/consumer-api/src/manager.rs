@@ -22,7 +22,7 @@ use crate::worker::letters;
 use crate::worker::prefetch::Prefetch;
 use crate::worker::{Job, Order, Worker};
 use plan::{Plan, plan};
-use sluice_model::consumer::Consumer;
+use sluice_model::consumer::{Consumer, OnPoison};
 use sluice_service::http::problem::Failure;
 use sluice_service::shutdown::Shutdown;
 use std::collections::HashMap;
@@ -247,7 +247,9 @@ impl Manager {
                 return;
             }
         };
-        let policies = sluice_model::consumer::Policies::default();
+        let policies = &row.policies;
+        let kept = || letters::Kept::new(&self.parts.dead_letters, &row.id);
+        let kept = (policies.on_poison == OnPoison::DeadLetter).then(kept);
         let job = Job {
             consumer_id: row.id.clone(),
             cluster,
@@ -258,10 +260,7 @@ impl Manager {
                 .clone()
                 .unwrap_or_else(|| format!("sluice-{}", row.id)),
             processors: self.processors(row, &topics, epoch),
-            letters: Some(Box::new(letters::Kept::new(
-                &self.parts.dead_letters,
-                &row.id,
-            ))),
+            letters: kept.map(|kept| Box::new(kept) as Box<dyn letters::DeadLetters>),
             breaker: Breaker::new(policies.poison_max, policies.poison_window),
             auto_offset_reset: policies.auto_offset_reset,
             prefetch: self.prefetch.clone(),
@@ -345,6 +344,7 @@ impl Manager {
             auto_start: row.auto_start,
             owner: row.owner.clone(),
             downstream_processors: shown(&row.processors),
+            policies: row.policies.clone(),
             dead_letters: dead_letter::standings(&row.topics, &self.parts.catalogue.now()),
             created_at: row.created_at,
             updated_at: row.updated_at,

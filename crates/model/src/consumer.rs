@@ -121,6 +121,13 @@ pub struct ConsumerSpec {
     /// Where records go.
     #[serde(default)]
     pub downstream_processors: Vec<ProcessorSpec>,
+    /// How it meets trouble.
+    #[serde(flatten)]
+    pub policies: Policies,
+    /// Where it starts: `earliest`, `latest`, `{"timestamp"}` or `{"offsets"}`; where its group stands
+    /// when absent. At create only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<Value>,
 }
 
 /// A dead-letter topic of a consumer.
@@ -165,6 +172,9 @@ pub struct Consumer {
     pub owner: String,
     /// Where records go.
     pub downstream_processors: Vec<Processor>,
+    /// How it meets trouble.
+    #[serde(flatten)]
+    pub policies: Policies,
     /// The topics that its dead letters go to while they are active; otherwise a file takes them.
     #[serde(default)]
     pub dead_letters: Vec<DeadLetterTopic>,

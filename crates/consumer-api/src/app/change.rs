@@ -64,6 +64,7 @@ pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result
         },
         generation: 1,
         processors: merge(draft.processors, Vec::new(), at),
+        policies: draft.policies,
         created_at: at,
         updated_at: at,
     })
@@ -136,6 +137,7 @@ pub async fn update(
         row.consumer_group = draft.consumer_group;
         row.client_id = draft.client_id;
         row.auto_start = draft.auto_start;
+        row.policies = draft.policies;
         row.processors = merge(draft.processors, std::mem::take(&mut row.processors), at);
         Ok(())
     };

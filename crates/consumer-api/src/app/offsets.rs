@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Explicit offsets of one call.
 const OFFSETS_MAX: usize = 10_000;
 
+/// What a target looks like.
+const RULE: &str = "is \"earliest\", \"latest\", {\"timestamp\": ...} or {\"offsets\": [...]}";
+
 /// Where to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -52,30 +55,36 @@ pub struct Move {
 /// 400 or 422 with every fault.
 pub fn read(bytes: &[u8]) -> Result<Target, Problem> {
     let mut body = Body::parse(bytes)?;
-    let rule = "is \"earliest\", \"latest\", {\"timestamp\": ...} or {\"offsets\": [...]}";
-    let target = match body.any("to") {
-        Some(Value::String(word)) if word == "earliest" => Some(Target::Earliest),
-        Some(Value::String(word)) if word == "latest" => Some(Target::Latest),
-        Some(Value::Object(members)) => read_object(&mut body, members),
-        Some(Value::String(_)) => {
-            body.invalid("to", rule);
-            None
-        }
-        Some(other) => {
-            body.mistyped("to", "a string or an object", &other);
-            None
-        }
-        None => {
-            body.invalid("to", format!("is missing; it {rule}"));
-            None
-        }
-    };
+    let target = read_target(&mut body, "to");
     body.finish()?;
-    target.ok_or_else(|| Problem::invalid("/to", rule))
+    target.ok_or_else(|| Problem::invalid("/to", format!("is missing; it {RULE}")))
 }
 
-fn read_object(body: &mut Body, members: Map<String, Value>) -> Option<Target> {
-    let mut inner = Body::of(members, "/to");
+/// Takes a target out of a body, if it is there; faults are recorded.
+pub fn read_target(body: &mut Body, name: &'static str) -> Option<Target> {
+    match body.any(name)? {
+        Value::String(word) if word == "earliest" => Some(Target::Earliest),
+        Value::String(word) if word == "latest" => Some(Target::Latest),
+        Value::Object(members) => {
+            let target = read_object(body, name, members);
+            if target.is_none() {
+                body.invalid(name, RULE);
+            }
+            target
+        }
+        Value::String(_) => {
+            body.invalid(name, RULE);
+            None
+        }
+        other => {
+            body.mistyped(name, "a string or an object", &other);
+            None
+        }
+    }
+}
+
+fn read_object(body: &mut Body, name: &str, members: Map<String, Value>) -> Option<Target> {
+    let mut inner = Body::of(members, &body.pointer(name));
     let timestamp = match inner.any("timestamp") {
         Some(Value::Number(ms)) if ms.as_i64().is_some_and(|ms| ms >= 0) => {
             ms.as_i64().map(Timestamp::from_millis)
@@ -119,7 +128,8 @@ fn read_offsets(inner: &mut Body, items: Vec<Value>) -> Option<Target> {
             inner.mistyped(&format!("offsets/{index}"), "an object", &item);
             continue;
         };
-        let mut entry = Body::of(members, &format!("/to/offsets/{index}"));
+        let place = inner.pointer("offsets");
+        let mut entry = Body::of(members, &format!("{place}/{index}"));
         let topic = entry.required_text("topic");
         let partition: Option<i32> = entry.integer("partition");
         let offset: Option<i64> = entry.integer("offset");
@@ -174,7 +184,7 @@ pub async fn change(
     let cluster = cluster_of(context, &row)?;
     let (topics, group) = (row.topics.clone(), row.consumer_group.clone());
     let there = Arc::clone(&cluster);
-    let moves = blocking(move || plan(&there, &topics, &group, &target)).await?;
+    let moves = blocking(move || plan(&there, &topics, &group, &target, "/to")).await?;
     if dry_run || moves.is_empty() {
         return Ok(moves);
     }
@@ -200,11 +210,36 @@ pub async fn change(
     Ok(moves)
 }
 
+/// Where a new consumer's group is put, before the consumer is stored: a consumer that cannot start
+/// where it should must not be there at all. With `dry_run` nothing is moved.
+///
+/// # Errors
+/// 422 for partitions or offsets that are not there; 409 when the group has members; 503 when Kafka
+/// does not answer.
+pub async fn place_new(
+    context: &Context,
+    row: &Row,
+    target: Target,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let cluster = cluster_of(context, row)?;
+    let (topics, group) = (row.topics.clone(), row.consumer_group.clone());
+    blocking(move || {
+        let moves = plan(&cluster, &topics, &group, &target, "/start_from")?;
+        if dry_run || moves.is_empty() {
+            return Ok(());
+        }
+        carry_out(&cluster, &group, &moves, Vec::new())
+    })
+    .await
+}
+
 fn plan(
     cluster: &Cluster,
     topics: &[String],
     group: &str,
     target: &Target,
+    place: &str,
 ) -> Result<Vec<Move>, Problem> {
     let list = partitions(cluster, topics)?;
     let known = committed(cluster, group, list.clone())?;
@@ -214,7 +249,19 @@ fn plan(
         for (index, (topic, partition, to)) in offsets.iter().enumerate() {
             if list.find_partition(topic, *partition).is_none() {
                 let message = format!("{topic}-{partition} is no partition of this consumer");
-                return Err(Problem::invalid(format!("/to/offsets/{index}"), message));
+                return Err(Problem::invalid(
+                    format!("{place}/offsets/{index}"),
+                    message,
+                ));
+            }
+            let (low, high) = bounds(cluster, topic, *partition)?;
+            if !(low..=high).contains(to) {
+                let message =
+                    format!("{topic}-{partition} has the offsets {low} to {high}, not {to}");
+                return Err(Problem::invalid(
+                    format!("{place}/offsets/{index}"),
+                    message,
+                ));
             }
             let from = from(topic, *partition);
             moves.push(Move {

@@ -1,13 +1,14 @@
 //! Reading and checking what a consumer should be: every fault at once, before anything is stored.
 
-use super::blocking;
+use super::offsets::{self, Target};
+use super::{blocking, policies};
 use crate::clusters::Address;
 use crate::context::Context;
 use crate::processors::{Outside, kind};
 use crate::store::consumers::Row;
 use serde_json::{Map, Value};
 use sluice_model::body::Body;
-use sluice_model::consumer::ProcessorSpec;
+use sluice_model::consumer::{Policies, ProcessorSpec};
 use sluice_model::name::TopicName;
 use sluice_model::problem::{Code, Problem};
 use sluice_service::http::problem::Failure;
@@ -38,6 +39,10 @@ pub struct Draft {
     pub auto_start: bool,
     /// Where records go.
     pub processors: Vec<ProcessorSpec>,
+    /// How it meets trouble.
+    pub policies: Policies,
+    /// Where it starts; where its group stands when absent.
+    pub start_from: Option<Target>,
 }
 
 impl Draft {
@@ -58,6 +63,8 @@ impl Draft {
             client_id: row.client_id.clone(),
             auto_start: row.auto_start,
             processors: row.processors.iter().map(spec).collect(),
+            policies: row.policies.clone(),
+            start_from: None,
         }
     }
 }
@@ -87,6 +94,10 @@ pub fn read(bytes: &[u8], before: Option<Draft>, outside: &Outside<'_>) -> Resul
         draft.client_id = Some(client_id);
     }
     draft.auto_start = body.flag("auto_start").unwrap_or(draft.auto_start);
+    policies::read(&mut body, &mut draft.policies);
+    if fresh {
+        draft.start_from = offsets::read_target(&mut body, "start_from");
+    }
     let special = match body.array("downstream_processors") {
         Some(items) => {
             let (processors, special) = read_processors(&mut body, items, outside);

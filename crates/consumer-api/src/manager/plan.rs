@@ -85,6 +85,7 @@ pub(super) fn same_work(a: &Row, b: &Row) -> bool {
         parts.collect::<Vec<_>>()
     };
     a.cluster == b.cluster
+        && a.policies == b.policies
         && a.consumer_group == b.consumer_group
         && a.client_id == b.client_id
         && processors(a) == processors(b)
@@ -120,6 +121,7 @@ mod tests {
             desired,
             generation: 1,
             processors: vec![processor; processors],
+            policies: sluice_model::consumer::Policies::default(),
             created_at: at,
             updated_at: at,
         }

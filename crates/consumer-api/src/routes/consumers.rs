@@ -2,8 +2,8 @@
 
 use super::{checked_id, flag, if_match, link, query, writer};
 use crate::access::Caller;
-use crate::app::change;
 use crate::app::spec::{self, Draft};
+use crate::app::{change, offsets};
 use crate::context::Context;
 use crate::processors::{KINDS, Outside};
 use crate::store::consumers::IdempotencyKey;
@@ -87,8 +87,12 @@ pub(crate) async fn create(
     let [dry_run] = query(&request, ["dry_run"])?;
     let dry_run = flag("dry_run", dry_run.as_deref())?;
     let key = idempotency_key(&request, &body.0)?;
-    let draft = spec::read(&body.0, None, &outside(&context))?;
+    let mut draft = spec::read(&body.0, None, &outside(&context))?;
+    let start = draft.start_from.take();
     let row = change::prepare(&context, &caller, draft).await?;
+    if let Some(target) = start {
+        offsets::place_new(&context, &row, target, dry_run).await?;
+    }
     if dry_run {
         return Ok(HttpResponse::Ok().json(context.manager.present(&row)));
     }

@@ -5,7 +5,7 @@ use super::audit::{NewChange, append};
 use super::sql::{Cells, Sql, values};
 use serde::Serialize;
 use serde_json::json;
-use sluice_model::consumer::{Desired, Processor};
+use sluice_model::consumer::{Desired, Policies, Processor};
 use sluice_model::page::Page;
 use sluice_model::problem::{Code, Problem};
 use sluice_model::time::Timestamp;
@@ -48,6 +48,9 @@ pub struct Row {
     pub generation: i64,
     /// Where records go.
     pub processors: Vec<Processor>,
+    /// How it meets trouble.
+    #[serde(flatten)]
+    pub policies: Policies,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -64,7 +67,7 @@ pub struct IdempotencyKey {
 }
 
 const COLUMNS: &str = "seq, id, cluster, broker_ip, broker_port, topics, consumer_group, client_id,
-    auto_start, owner, desired, generation, created_at, updated_at";
+    auto_start, owner, desired, generation, created_at, updated_at, policies";
 
 fn read(row: &Cells) -> Row {
     Row {
@@ -83,6 +86,7 @@ fn read(row: &Cells) -> Row {
         processors: Vec::new(),
         created_at: Timestamp::from_millis(row.int(12)),
         updated_at: Timestamp::from_millis(row.int(13)),
+        policies: serde_json::from_str(&row.text(14)).unwrap_or_default(),
     }
 }
 
@@ -156,8 +160,8 @@ fn insert(c: &mut dyn Sql, row: &Row) -> Result<(), Failure> {
     }
     c.execute(
         "INSERT INTO consumers (id, cluster, broker_ip, broker_port, topics, consumer_group, client_id,
-         auto_start, owner, desired, generation, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         auto_start, owner, desired, generation, created_at, updated_at, policies)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         values![
             &row.id,
             &row.cluster,
@@ -172,6 +176,7 @@ fn insert(c: &mut dyn Sql, row: &Row) -> Result<(), Failure> {
             row.generation,
             row.created_at.as_millis(),
             row.updated_at.as_millis(),
+            json!(row.policies).to_string(),
         ],
     )?;
     Ok(write_processors(c, row)?)
@@ -181,7 +186,7 @@ fn update(c: &mut dyn Sql, before: &Row, row: &Row) -> Result<(), Failure> {
     c.execute(
         "UPDATE consumers SET cluster = ?2, broker_ip = ?3, broker_port = ?4, topics = ?5,
          consumer_group = ?6, client_id = ?7, auto_start = ?8, owner = ?9, desired = ?10, generation = ?11,
-         updated_at = ?12 WHERE id = ?1",
+         updated_at = ?12, policies = ?13 WHERE id = ?1",
         values![
             &row.id,
             &row.cluster,
@@ -195,6 +200,7 @@ fn update(c: &mut dyn Sql, before: &Row, row: &Row) -> Result<(), Failure> {
             row.desired.as_str(),
             row.generation,
             row.updated_at.as_millis(),
+            json!(row.policies).to_string(),
         ],
     )?;
     for old in &before.processors {

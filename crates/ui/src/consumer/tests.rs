@@ -54,6 +54,7 @@ fn sample_consumer() -> (Consumer, ConsumerStatus) {
         auto_start: true,
         owner: "ana".to_owned(),
         downstream_processors: vec![processor],
+        policies: sluice_model::consumer::Policies::default(),
         dead_letters: Vec::new(),
         created_at: NOW,
         updated_at: NOW,
