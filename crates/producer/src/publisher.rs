@@ -95,6 +95,8 @@ pub struct Publisher {
     totals: Totals,
     /// Topics that need work.
     active: Vec<TopicId>,
+    /// Whether a topic had more to hand over than its share of the turn.
+    hungry: bool,
     /// Topics with new records on their way to the log.
     gathering: Vec<TopicId>,
     /// Held bytes of all topics, while records are gathered.
@@ -162,6 +164,7 @@ impl Publisher {
             heard: now,
             totals: Totals::default(),
             active: Vec::new(),
+            hungry: false,
             gathering: Vec::new(),
             held_bytes: None,
             reports: Vec::new(),
@@ -304,11 +307,11 @@ impl Publisher {
             consider(self.spill_check_at);
         }
         for topic in self.active.iter().filter_map(|id| self.topics.get(*id)) {
-            if let Some(at) = drain::next_try(topic) {
+            if let Some(at) = drain::next_try(topic, self.kafka.room()) {
                 consider(at);
             }
         }
-        if !self.reports.is_empty() {
+        if !self.reports.is_empty() || self.hungry {
             return Duration::ZERO;
         }
         if !self.outbox.is_empty() || self.stop_at.is_some() {
@@ -366,6 +369,7 @@ impl Publisher {
     }
 
     fn work_on_topics(&mut self) {
+        self.hungry = false;
         let active = std::mem::take(&mut self.active);
         for id in active {
             if let Some(topic) = self.topics.get_mut(id) {

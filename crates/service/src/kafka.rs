@@ -1,6 +1,8 @@
 //! How a service reaches Kafka.
 
 pub mod admin;
+pub mod produce;
+pub mod reports;
 pub mod wake;
 
 use crate::secret::Secret;

@@ -24,6 +24,10 @@ impl Times {
         self.0.push(took.as_secs_f64() * 1000.0);
     }
 
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     pub(crate) fn p50(&self) -> f64 {
         percentile(self.0.clone(), 0.5)
     }

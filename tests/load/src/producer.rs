@@ -1,5 +1,6 @@
 //! The producer daemon beside what else brings records into Kafka.
 
+mod latency;
 mod lines;
 
 pub(crate) use lines::bulk;
@@ -8,7 +9,7 @@ use crate::bench::{Bench, Part, run_parts};
 use sluice_e2e::Outcome;
 
 /// The parts in order.
-const PARTS: &[Part] = &[("lines", lines::run)];
+const PARTS: &[Part] = &[("lines", lines::run), ("latency", latency::run)];
 
 pub(crate) fn run(bench: &Bench) -> Outcome {
     run_parts(bench, "producer", PARTS)

@@ -3,7 +3,7 @@
 use super::Publisher;
 use super::block::{InSpool, TopicId};
 use super::reports::{STUCK_RETRY_FIRST, STUCK_RETRY_MAX};
-use super::topic::Topic;
+use super::topic::{Room, Topic};
 use crate::batch::Records;
 use crate::flow::{FlowEvent, step};
 use crate::spool::bits::Bits;
@@ -16,10 +16,10 @@ use std::time::Instant;
 const TURN_CHUNKS: usize = 4;
 
 /// When a listed topic needs the next turn, if it is a matter of time and not of delivery reports.
-pub(super) fn next_try(topic: &Topic) -> Option<Instant> {
+pub(super) fn next_try(topic: &Topic, room: Room) -> Option<Instant> {
     match topic.state {
         FlowState::Draining if !topic.has_leaders => Some(topic.retry_at),
-        FlowState::Draining if topic.waiting.is_empty() && topic.has_room() => {
+        FlowState::Draining if topic.waiting.is_empty() && topic.fits(room) => {
             // More to read, unless it waits for the last reports of an earlier try.
             (!topic.rewind || topic.flying == 0).then_some(topic.retry_at)
         }
@@ -158,10 +158,11 @@ impl Publisher {
 
     /// Reads the next frames of a backlog and hands them over; `false` when it is enough for now.
     fn hand_out_chunk(&mut self, id: TopicId, now: Instant) -> bool {
+        let room = self.kafka.room();
         let Some(topic) = self.topics.get_mut(id) else {
             return false;
         };
-        if topic.state != FlowState::Draining || !topic.waiting.is_empty() || !topic.has_room() {
+        if topic.state != FlowState::Draining || !topic.waiting.is_empty() || !topic.fits(room) {
             return false;
         }
         let Some(backlog) = topic.backlog.as_mut() else {

@@ -1,92 +1,60 @@
 //! The one long-lived Kafka producer: its settings, its delivery reports, and looks at metadata.
 
+use super::block::{TopicId, opaque};
+use super::topic::Room;
 use crate::batch::{Rec, Records};
 use crate::headers;
 use crossbeam_channel::{Receiver, bounded};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
     PurgeConfig,
 };
-use rdkafka::{ClientConfig, Message as _};
+use rdkafka::{ClientConfig, ClientContext};
 use sluice_service::kafka::KafkaSettings;
+use sluice_service::kafka::produce::{Batch, Item, TopicHandle};
+pub use sluice_service::kafka::reports::Report;
+use sluice_service::kafka::reports::{Reports, Word};
 use sluice_service::kafka::wake::WakeOnEvents;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::time::Duration;
 
-/// Time that a record waits for company in librdkafka. More does not raise the throughput (measured:
-/// 0.5, 1, 5 and 20 ms are the same within noise), and each quiet record pays it.
-const LINGER_MS: &str = "0.5";
+/// A record never waits for company in librdkafka. Company comes by itself: while five requests are
+/// under way to a broker (the most that an idempotent producer may have), what arrives gathers, and
+/// blocks of lines are handed over in one call. So a quiet record leaves at once, and under load the
+/// batches grow with the load.
+const LINGER_MS: &str = "0";
+/// Delays before librdkafka tries a request again. A leader that was elected a moment ago may not know
+/// it yet; the default of 100 ms would be most of an approval's time.
+const RETRY_FIRST_MS: &str = "5";
+const RETRY_MAX_MS: &str = "1000";
 /// Records in librdkafka at one time, of all topics.
-const QUEUE_RECORDS_MAX: usize = 500_000;
+const QUEUE_RECORDS_MAX: u32 = 500_000;
+/// The setting for their kilobytes, and its bounds.
+const QUEUE_KILOBYTES: &str = "queue.buffering.max.kbytes";
+const QUEUE_KB_MIN: usize = 65_536;
+const QUEUE_KB_MAX: usize = 2_000_000;
 /// Bytes that a record's own framing may take beside its parts.
 const RECORD_SLACK_BYTES: usize = 40_000;
 /// Events that one look at the queue takes: each may carry thousands of reports.
 const EVENTS_MAX: usize = 64;
 
-/// One delivery report.
-#[derive(Clone, Copy, Debug)]
-pub struct Report {
-    /// Which record.
-    pub opaque: usize,
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset.
-    pub offset: i64,
-    /// Why it failed, if so.
-    pub error: Option<RDKafkaErrorCode>,
-}
+/// Records of one call into librdkafka.
+pub const BATCH_RECORDS_MAX: u32 = 1_000;
 
-/// Where librdkafka's callbacks leave what they have; they run inside of `poll`, on the publisher.
-#[derive(Debug, Default)]
-pub struct Context {
-    reports: Mutex<Vec<Report>>,
-    events: AtomicU64,
-    down: AtomicBool,
-}
+/// Delivery reports are taken as events (see [`Reports`]), so nothing is left to do here.
+#[derive(Debug)]
+pub struct Context;
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        // Outages show as health and as metrics; librdkafka repeats them for every connection.
-        tracing::debug!(?level, fac, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.down.store(true, Ordering::Relaxed);
-        }
-        tracing::debug!(%error, reason, "librdkafka reports an error");
-    }
-}
+impl ClientContext for Context {}
 
 impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let (message, error) = match result {
-            Ok(message) => (message, None),
-            Err((error, message)) => (
-                message,
-                Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
-            ),
-        };
-        let report = Report {
-            opaque,
-            partition: message.partition(),
-            offset: message.offset(),
-            error,
-        };
-        self.events.fetch_add(1, Ordering::Relaxed);
-        self.reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(report);
-    }
+    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
 }
 
 /// Why a record could not be handed over.
@@ -102,8 +70,16 @@ pub enum NotSent {
 
 /// The producer.
 pub struct Kafka {
-    // Before the producer: it must be dropped first.
+    // These go before the producer: they must be dropped first.
     _wake: WakeOnEvents,
+    reports: Reports,
+    handles: HashMap<TopicId, TopicHandle>,
+    batch: Batch,
+    failures: Vec<(usize, RDKafkaErrorCode)>,
+    down: bool,
+    flying: u32,
+    flying_bytes: usize,
+    bytes_max: usize,
     producer: BaseProducer<Context, NoCustomPartitioner>,
     /// Rings when there are events.
     pub events: Receiver<()>,
@@ -127,7 +103,7 @@ pub fn config(
     let mut config = settings.client("sluice-producer")?;
     let memory_kb = (memory_max_bytes / 1024)
         .saturating_mul(2)
-        .clamp(65_536, 2_000_000);
+        .clamp(QUEUE_KB_MIN, QUEUE_KB_MAX);
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -135,6 +111,8 @@ pub fn config(
         .set("message.timeout.ms", "0")
         .set("partitioner", "murmur2_random")
         .set("linger.ms", LINGER_MS)
+        .set("retry.backoff.ms", RETRY_FIRST_MS)
+        .set("retry.backoff.max.ms", RETRY_MAX_MS)
         .set("batch.size", "1000000")
         .set("batch.num.messages", "100000")
         .set(
@@ -145,7 +123,7 @@ pub fn config(
             "queue.buffering.max.messages",
             QUEUE_RECORDS_MAX.to_string(),
         )
-        .set("queue.buffering.max.kbytes", memory_kb.to_string());
+        .set(QUEUE_KILOBYTES, memory_kb.to_string());
     Ok(config)
 }
 
@@ -155,7 +133,11 @@ impl Kafka {
     /// # Errors
     /// When librdkafka does not accept the settings.
     pub fn start(config: &ClientConfig) -> Result<Self, KafkaError> {
-        let producer: BaseProducer<Context> = config.create_with_context(Context::default())?;
+        let kilobytes = config
+            .get(QUEUE_KILOBYTES)
+            .and_then(|text| text.parse().ok());
+        let bytes_max = kilobytes.unwrap_or(QUEUE_KB_MIN) * 1024;
+        let producer: BaseProducer<Context> = config.create_with_context(Context)?;
         let (bell, events) = bounded(1);
         let wake = WakeOnEvents::new(producer.client(), move || {
             // Full means that the bell rings already.
@@ -163,35 +145,55 @@ impl Kafka {
         });
         Ok(Self {
             _wake: wake,
+            reports: Reports::new(producer.client()),
+            handles: HashMap::new(),
+            batch: Batch::default(),
+            failures: Vec::new(),
+            down: false,
+            flying: 0,
+            flying_bytes: 0,
+            bytes_max,
             producer,
             events,
         })
     }
 
-    /// Takes what librdkafka has: delivery reports are appended to `into`.
-    pub fn collect(&self, into: &mut Vec<Report>) {
-        let context = self.producer.client().context();
-        for _ in 0..EVENTS_MAX {
-            let before = context.events.load(Ordering::Relaxed);
-            self.producer.poll(Duration::ZERO);
-            if context.events.load(Ordering::Relaxed) == before {
-                break;
-            }
+    /// What is free.
+    pub fn room(&self) -> Room {
+        Room {
+            records: QUEUE_RECORDS_MAX.saturating_sub(self.flying),
+            bytes: self.bytes_max.saturating_sub(self.flying_bytes),
         }
-        let mut reports = context
-            .reports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        into.append(&mut reports);
+    }
+
+    /// Counts what was handed over.
+    pub fn took(&mut self, records: u32, bytes: usize) {
+        self.flying += records;
+        self.flying_bytes += bytes;
+    }
+
+    /// Counts a record that came back.
+    pub fn gave_back(&mut self, bytes: usize) {
+        self.flying = self.flying.saturating_sub(1);
+        self.flying_bytes = self.flying_bytes.saturating_sub(bytes);
+    }
+
+    /// Takes what librdkafka has: delivery reports are appended to `into`.
+    pub fn collect(&mut self, into: &mut Vec<Report>) {
+        let Self { reports, down, .. } = self;
+        reports.take(EVENTS_MAX, into, |word| match word {
+            // Outages show as health and as metrics; librdkafka repeats them for every connection.
+            Word::Log(facility, words) => tracing::debug!(facility, words, "librdkafka"),
+            Word::Error(code, words) => {
+                *down |= code == RDKafkaErrorCode::AllBrokersDown;
+                tracing::debug!(%code, words, "librdkafka reports an error");
+            }
+        });
     }
 
     /// Whether librdkafka said, since the last look, that it reaches no broker.
-    pub fn went_down(&self) -> bool {
-        self.producer
-            .client()
-            .context()
-            .down
-            .swap(false, Ordering::Relaxed)
+    pub fn went_down(&mut self) -> bool {
+        std::mem::take(&mut self.down)
     }
 
     /// Why this producer can do nothing any more, if so.
@@ -202,27 +204,68 @@ impl Kafka {
             .map(|(code, reason)| format!("{code}: {reason}"))
     }
 
-    /// Hands a record over.
+    /// Hands records of one block over: those whose partition librdkafka finds and whose time is now.
+    /// Answers which of them it did not take, by their places in `indices`, in order.
+    pub fn send_many(
+        &mut self,
+        (id, name): (TopicId, &str),
+        records: &Records,
+        (slot, indices): (u32, Range<u32>),
+    ) -> &[(usize, RDKafkaErrorCode)] {
+        let Self {
+            handles,
+            batch,
+            failures,
+            producer,
+            ..
+        } = self;
+        failures.clear();
+        let handle = match handles.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match TopicHandle::new(producer.client(), name) {
+                Ok(handle) => place.insert(handle),
+                Err(code) => {
+                    failures.extend((0..indices.len()).map(|place| (place, code)));
+                    return failures;
+                }
+            },
+        };
+        let recs = records
+            .recs
+            .get(indices.start as usize..indices.end as usize);
+        let items = indices
+            .zip(recs.unwrap_or_default())
+            .map(|(index, rec)| Item {
+                key: records.part(rec.key),
+                value: records.part(rec.value),
+                opaque: opaque(slot, index),
+            });
+        batch.produce(handle, items, |place, code| failures.push((place, code)));
+        failures
+    }
+
+    /// Hands one record over, with all that it can have.
     ///
     /// # Errors
-    /// When it is not taken, and whether that can change.
+    /// When it is not taken.
     pub fn send(
         &self,
         topic: &str,
         records: &Records,
         rec: &Rec,
         opaque: usize,
-    ) -> Result<(), NotSent> {
+    ) -> Result<(), RDKafkaErrorCode> {
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, opaque);
         record.payload = records.part(rec.value);
         record.key = records.part(rec.key);
         record.partition = (rec.partition >= 0).then_some(rec.partition);
         record.timestamp = (rec.timestamp > 0).then_some(rec.timestamp);
         record.headers = rec.headers.map(|span| owned(records.bytes(span)));
-        match self.producer.send(record) {
-            Ok(()) => Ok(()),
-            Err((error, _)) => Err(classify(&error)),
-        }
+        self.producer.send(record).map_err(|(error, _)| {
+            error
+                .rdkafka_error_code()
+                .unwrap_or(RDKafkaErrorCode::InvalidArgument)
+        })
     }
 
     /// Lets go of everything that was handed over; reports about it follow.
@@ -267,12 +310,12 @@ fn owned(encoded: &[u8]) -> OwnedHeaders {
     })
 }
 
-fn classify(error: &KafkaError) -> NotSent {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull) => NotSent::Full,
-        Some(code) if is_permanent(code) => NotSent::Never(code),
-        Some(code) => NotSent::NotNow(code),
-        None => NotSent::Never(RDKafkaErrorCode::InvalidArgument),
+/// What an error at the handing over means.
+pub fn classify(code: RDKafkaErrorCode) -> NotSent {
+    match code {
+        RDKafkaErrorCode::QueueFull => NotSent::Full,
+        code if is_permanent(code) => NotSent::Never(code),
+        code => NotSent::NotNow(code),
     }
 }
 

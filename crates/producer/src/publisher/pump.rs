@@ -1,33 +1,58 @@
-//! Handing waiting records to librdkafka.
+//! Handing waiting records to librdkafka, in shares: no topic may keep the others waiting.
+//!
+//! Deficit round robin by cost: each turn a topic that has work gets one quantum, and a round ends when
+//! it is used up. What a topic has in librdkafka is bounded by what is free there: a topic that gets no
+//! acknowledgements comes to rest at that bound, and however many such topics there are, as much as each
+//! of them has stays free for the others.
 
 use super::Publisher;
-use super::block::{Run, TopicId, opaque};
-use super::kafka::NotSent;
+use super::block::{Block, Run, TopicId, opaque};
+use super::kafka::{BATCH_RECORDS_MAX, Kafka, NotSent, classify};
+use crate::batch::Rec;
 use rdkafka::error::RDKafkaErrorCode;
+use std::ops::Range;
 
 /// Records between two looks at the delivery reports while handing over.
 const COLLECT_EVERY: u32 = 4_000;
+/// What a topic may hand over in one turn, in bytes and [`RECORD_COST`]s. More than the largest record.
+const QUANTUM: usize = 4 * 1024 * 1024;
+/// Bytes that take as long as what each record takes besides its bytes.
+const RECORD_COST: usize = 256;
 
 /// What ended a run of sends.
 enum Stop {
     Room,
+    Share,
     Full,
     Stuck(RDKafkaErrorCode),
 }
 
+/// One call into librdkafka: the next record, what was taken, and why it goes on no further.
+struct Step {
+    next: u32,
+    sent: u32,
+    bytes: usize,
+    stop: Option<Stop>,
+}
+
 impl Publisher {
-    /// Hands waiting records to librdkafka as far as there is room.
+    /// Hands waiting records to librdkafka as far as there is room, and as far as the topic's share goes.
     pub(super) fn pump(&mut self, id: TopicId) {
         let mut given_up = Vec::new();
         let mut since_collect = 0;
+        let mut share = QUANTUM;
         let stop = loop {
+            let room = self.kafka.room();
             let Some(topic) = self.topics.get_mut(id) else {
                 return;
             };
-            let Some(run) = topic.waiting.front().copied().filter(|_| topic.has_room()) else {
+            let Some(run) = topic.waiting.front().copied().filter(|_| topic.fits(room)) else {
                 break Stop::Room;
             };
-            let (sent, stop) = self.send_run(id, run, &mut given_up);
+            if share == 0 {
+                break Stop::Share;
+            }
+            let (sent, stop) = self.send_run(id, run, &mut share, &mut given_up);
             since_collect += sent;
             if since_collect >= COLLECT_EVERY || matches!(stop, Some(Stop::Full)) {
                 since_collect = 0;
@@ -41,8 +66,10 @@ impl Publisher {
             self.give_up(id, slot, index, code);
             self.blocks.free_if_done(slot);
         }
-        if let Stop::Stuck(code) = stop {
-            self.stuck(id, &format!("Kafka says {code}"));
+        match stop {
+            Stop::Stuck(code) => self.stuck(id, &format!("Kafka says {code}")),
+            Stop::Share => self.hungry = true,
+            Stop::Room | Stop::Full => {}
         }
     }
 
@@ -51,6 +78,7 @@ impl Publisher {
         &mut self,
         id: TopicId,
         mut run: Run,
+        share: &mut usize,
         given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
     ) -> (u32, Option<Stop>) {
         let Self {
@@ -65,38 +93,33 @@ impl Publisher {
         let first = run.start;
         let limit = run.end.min(first + COLLECT_EVERY);
         let mut stop = None;
-        while run.start < limit && topic.has_room() {
-            let index = run.start;
-            let Some(rec) = block.records.recs.get(index as usize) else {
-                break;
+        while run.start < limit && *share > 0 && stop.is_none() && topic.fits(kafka.room()) {
+            let rest = run.start..limit.min(run.start + BATCH_RECORDS_MAX);
+            let stretch = plain_stretch(block, rest, *share);
+            let to = (id, &*topic.name, run.slot);
+            let step = if stretch.is_empty() {
+                send_one(kafka, block, to, run.start, given_up)
+            } else {
+                send_stretch(kafka, block, to, stretch, given_up)
             };
-            if !block.acked.get(index) {
-                match kafka.send(&topic.name, &block.records, rec, opaque(run.slot, index)) {
-                    Ok(()) => {
-                        block.flying += 1;
-                        topic.flying += 1;
-                        topic.flying_bytes += rec.size();
-                    }
-                    Err(NotSent::Full) => stop = Some(Stop::Full),
-                    Err(NotSent::NotNow(code)) => stop = Some(Stop::Stuck(code)),
-                    Err(NotSent::Never(code)) => given_up.push((run.slot, index, code)),
-                }
-                if stop.is_some() {
-                    break;
-                }
-            }
-            block.unsent = block.unsent.saturating_sub(1);
-            run.start += 1;
+            block.flying += step.sent;
+            topic.flying += step.sent;
+            topic.flying_bytes += step.bytes;
+            kafka.took(step.sent, step.bytes);
+            *share = share.saturating_sub(step.bytes + step.sent as usize * RECORD_COST);
+            run.start = step.next;
+            stop = step.stop;
         }
+        let sent = run.start - first;
+        block.unsent = block.unsent.saturating_sub(sent);
         let from_spool = block.is_from_spool();
-        if block.in_spool(first).is_none() && run.start > first {
+        if block.in_spool(first).is_none() && sent > 0 {
             topic.flight.push_back(Run {
                 end: run.start,
                 start: first,
                 ..run
             });
         }
-        let sent = run.start - first;
         if run.start >= run.end {
             topic.waiting.pop_front();
             if from_spool {
@@ -107,4 +130,103 @@ impl Publisher {
         }
         (sent, stop)
     }
+}
+
+/// The records at the beginning of a range that one call can take, within a share.
+fn plain_stretch(block: &Block, range: Range<u32>, share: usize) -> Range<u32> {
+    let mut cost = 0;
+    let recs = block
+        .records
+        .recs
+        .get(range.start as usize..range.end as usize);
+    let fit = recs
+        .unwrap_or_default()
+        .iter()
+        .zip(range.start..)
+        .take_while(|(rec, index)| {
+            let before = cost;
+            cost += rec.size() + RECORD_COST;
+            let plain = rec.headers.is_none() && rec.partition < 0 && rec.timestamp <= 0;
+            plain && before < share && !(block.is_from_spool() && block.acked.get(*index))
+        });
+    range.start..range.start + fit.count() as u32
+}
+
+/// Hands plain records over in one call.
+fn send_stretch(
+    kafka: &mut Kafka,
+    block: &Block,
+    (id, name, slot): (TopicId, &str, u32),
+    stretch: Range<u32>,
+    given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
+) -> Step {
+    let mut step = Step {
+        next: stretch.end,
+        sent: stretch.len() as u32,
+        bytes: stretch
+            .clone()
+            .filter_map(|index| block.rec(index))
+            .map(Rec::size)
+            .sum(),
+        stop: None,
+    };
+    let failures = kafka.send_many((id, name), &block.records, (slot, stretch.clone()));
+    for (place, code) in failures {
+        let index = stretch.start + *place as u32;
+        step.sent -= 1;
+        step.bytes -= block.rec(index).map_or(0, Rec::size);
+        let stop = match classify(*code) {
+            NotSent::Never(code) => {
+                // Behind a record that must be sent again it is met again, too.
+                if step.stop.is_none() {
+                    given_up.push((slot, index, code));
+                }
+                continue;
+            }
+            NotSent::Full => Stop::Full,
+            NotSent::NotNow(code) => Stop::Stuck(code),
+        };
+        if step.stop.is_none() {
+            step.stop = Some(stop);
+            step.next = index;
+        }
+    }
+    step
+}
+
+/// Hands one record over, with all that it has; an acknowledged one is passed over.
+fn send_one(
+    kafka: &Kafka,
+    block: &Block,
+    (_, name, slot): (TopicId, &str, u32),
+    index: u32,
+    given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
+) -> Step {
+    let mut step = Step {
+        next: index + 1,
+        sent: 0,
+        bytes: 0,
+        stop: None,
+    };
+    let Some(rec) = block.rec(index) else {
+        return step;
+    };
+    if block.acked.get(index) {
+        return step;
+    }
+    match kafka.send(name, &block.records, rec, opaque(slot, index)) {
+        Ok(()) => {
+            step.sent = 1;
+            step.bytes = rec.size();
+        }
+        Err(code) => match classify(code) {
+            NotSent::Never(code) => given_up.push((slot, index, code)),
+            NotSent::Full => step.stop = Some(Stop::Full),
+            NotSent::NotNow(code) => step.stop = Some(Stop::Stuck(code)),
+        },
+    }
+    if step.stop.is_some() {
+        step.next = index;
+    }
+    step
 }

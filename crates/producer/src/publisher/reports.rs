@@ -41,6 +41,7 @@ impl Publisher {
             if let Some(topic) = self.topics.get_mut(id) {
                 topic.flying = topic.flying.saturating_sub(1);
                 topic.flying_bytes = topic.flying_bytes.saturating_sub(size);
+                self.kafka.gave_back(size);
                 if !topic.listed {
                     topic.listed = true;
                     self.active.push(id);

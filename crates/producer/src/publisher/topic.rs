@@ -10,10 +10,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Records of one topic in librdkafka at one time: a stuck topic must leave room for the others.
+/// Records of one topic in librdkafka at one time, however much is free.
 pub const FLYING_RECORDS_MAX: u32 = 100_000;
 /// Their bytes.
 pub const FLYING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What is free in librdkafka.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Records.
+    pub records: u32,
+    /// Bytes.
+    pub bytes: usize,
+}
 
 /// A held log with the number that blocks know it by.
 #[derive(Debug)]
@@ -124,9 +133,11 @@ impl Topic {
         self.in_flight > 0 || !self.journaled.is_empty()
     }
 
-    /// Whether librdkafka may be given more of it.
-    pub fn has_room(&self) -> bool {
-        self.flying < FLYING_RECORDS_MAX && self.flying_bytes < FLYING_BYTES_MAX
+    /// Whether librdkafka may be given more of it, when so much is free there: no topic takes more than
+    /// it leaves free.
+    pub fn fits(&self, room: Room) -> bool {
+        self.flying < FLYING_RECORDS_MAX.min(room.records)
+            && self.flying_bytes < FLYING_BYTES_MAX.min(room.bytes)
     }
 
     /// Records held, in all lives.
