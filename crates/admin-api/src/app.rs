@@ -9,6 +9,7 @@ pub mod observe;
 mod petition;
 pub mod request_topic;
 pub mod subscribe;
+pub mod tokens;
 mod transition;
 
 use crate::error::Outcome;

@@ -10,37 +10,94 @@ use anyhow::Context as _;
 use sluice_model::access::{Actor, Role};
 use sluice_model::problem::{Code, Problem};
 use sluice_model::time::Timestamp;
+use sluice_model::token::TokenInfo;
 use sluice_service::http::credential;
 use sluice_service::http::problem::{Failure, internal};
 use sluice_service::now;
 use sluice_service::secret::{Secret, hash, same};
 use std::collections::HashMap;
 use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// Characters of a token that may be shown to recognise it by.
 const PREFIX_CHARS: usize = 6;
+/// The same for tokens that begin with the mark that all of ours have.
+const MARKED_CHARS: usize = 13;
 
 /// The tokens that are valid, by their hashes.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Tokens {
-    by_hash: HashMap<[u8; 32], Actor>,
+    by_hash: RwLock<HashMap<[u8; 32], Known>>,
     auth_off: bool,
     anonymous_read: bool,
 }
 
+/// One token in memory.
+#[derive(Debug)]
+struct Known {
+    token_id: i64,
+    actor: Actor,
+    /// Milliseconds of its last use that is not noted yet; 0 for none.
+    used: AtomicI64,
+}
+
 impl Tokens {
     /// The tokens of the store, under the rules of the settings.
-    pub fn new(all: Vec<([u8; 32], Actor)>, settings: &Settings) -> Self {
-        Self {
-            by_hash: all.into_iter().collect(),
+    pub fn new(all: Vec<([u8; 32], TokenInfo)>, settings: &Settings) -> Self {
+        let tokens = Self {
+            by_hash: RwLock::default(),
             auth_off: settings.auth == Auth::None,
             anonymous_read: settings.anonymous_read,
-        }
+        };
+        tokens.replace(all);
+        tokens
+    }
+
+    /// Takes the tokens of the store anew.
+    pub fn replace(&self, all: Vec<([u8; 32], TokenInfo)>) {
+        let mut known = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
+        let mut old = std::mem::take(&mut *known);
+        *known = all
+            .into_iter()
+            .map(|(hash, info)| {
+                let used = old.remove(&hash).map(|known| known.used);
+                let known = Known {
+                    token_id: info.token_id,
+                    actor: Actor {
+                        account: info.account,
+                        roles: info.roles,
+                        scopes: info.scopes,
+                        expires_at: info.expires_at,
+                    },
+                    used: used.unwrap_or_default(),
+                };
+                (hash, known)
+            })
+            .collect();
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<[u8; 32], Known>> {
+        self.by_hash.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody may do everything.
     pub fn has_admin(&self) -> bool {
-        self.auth_off || self.by_hash.values().any(|actor| actor.may(Role::Admin))
+        self.auth_off
+            || self
+                .read()
+                .values()
+                .any(|known| known.actor.may(Role::Admin))
+    }
+
+    /// The uses that were not taken before: `(token_id, when)`.
+    pub fn take_uses(&self) -> Vec<(i64, Timestamp)> {
+        let known = self.read();
+        let uses = known.values().map(|known| {
+            let at = known.used.swap(0, Ordering::AcqRel);
+            (known.token_id, Timestamp::from_millis(at))
+        });
+        uses.filter(|(_, at)| at.as_millis() != 0).collect()
     }
 
     /// Whose a token is.
@@ -49,12 +106,15 @@ impl Tokens {
     /// 401 when it is unknown or has ended.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Actor, Problem> {
         let wanted = hash(token);
-        let found = self
-            .by_hash
+        let known = self.read();
+        let found = known
             .get_key_value(&wanted)
             .filter(|(known, _)| same(*known, &wanted));
         match found {
-            Some((_, actor)) if actor.expires_at.is_none_or(|end| now < end) => Ok(actor.clone()),
+            Some((_, known)) if known.actor.expires_at.is_none_or(|end| now < end) => {
+                known.used.store(now.as_millis(), Ordering::Release);
+                Ok(known.actor.clone())
+            }
             Some(_) => Err(Problem::new(Code::Unauthenticated, "the token has expired")),
             None => Err(Problem::new(
                 Code::Unauthenticated,
@@ -94,6 +154,13 @@ fn anonymous(role: Role) -> Actor {
     }
 }
 
+/// The first characters of a token.
+pub fn prefix(token: &str) -> String {
+    let marked = token.starts_with("sluice_");
+    let count = if marked { MARKED_CHARS } else { PREFIX_CHARS };
+    token.chars().take(count).collect()
+}
+
 /// Reads the token files of the configuration.
 ///
 /// # Errors
@@ -104,7 +171,7 @@ pub fn read_bootstrap(tokens: &[BootstrapToken]) -> anyhow::Result<Vec<Bootstrap
             .with_context(|| format!("read the token of account {}", token.account))?;
         Ok(Bootstrap {
             hash: hash(secret.expose()),
-            prefix: secret.expose().chars().take(PREFIX_CHARS).collect(),
+            prefix: prefix(secret.expose()),
             account: token.account.clone(),
             roles: token.roles.clone(),
         })

@@ -37,6 +37,8 @@ pub const IDENTITY: Identity = Identity {
 
 /// Threads that serve HTTP.
 const WORKERS: usize = 2;
+/// Time between two notes of when tokens were last used.
+const NOTE_USES: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Runs the service until SIGTERM.
 ///
@@ -85,6 +87,7 @@ async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
     };
     let server = server.run();
     let handle = server.handle();
+    let uses = actix_web::rt::spawn(note_uses(state.clone()));
     let reconciler = actix_web::rt::spawn(reconciler::run(state.clone(), kafka));
     let stop = actix_web::rt::spawn(async move {
         state.shutdown.wait().await;
@@ -92,6 +95,25 @@ async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
     });
     server.await.context("serve HTTP")?;
     stop.abort();
+    uses.abort();
     reconciler.abort();
     Ok(())
+}
+
+/// Notes now and then when tokens were last used.
+async fn note_uses(state: State) {
+    loop {
+        actix_web::rt::time::sleep(NOTE_USES).await;
+        let uses = state.tokens.take_uses();
+        if uses.is_empty() {
+            continue;
+        }
+        let noted = state
+            .database
+            .write(move |c| store::tokens::note_uses(c, &uses))
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(error = %error, "note the last uses of tokens");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The OpenAPI document.
 
-use crate::routes::{audit, decisions, poll, producers, requests, service, subscriptions, topics};
+use crate::routes::{
+    audit, decisions, events, poll, producers, requests, service, subscriptions, tokens, topics,
+};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -12,10 +14,11 @@ use utoipa::{Modify, OpenApi};
         topics::list, topics::create, topics::get, topics::by_name, topics::change,
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
         requests::list, requests::get, requests::decide,
-        poll::routes, poll::active, poll::changes,
+        poll::routes, poll::active, poll::changes, events::events,
         subscriptions::list, subscriptions::add, subscriptions::remove,
         producers::list, producers::heartbeat,
         audit::list, audit::verify,
+        tokens::list, tokens::create, tokens::revoke,
     ),
     modifiers(&Bearer)
 )]

@@ -4,11 +4,13 @@ pub mod audit;
 pub mod command;
 pub mod decisions;
 pub mod docs;
+pub mod events;
 pub mod poll;
 pub mod producers;
 pub mod requests;
 pub mod service;
 pub mod subscriptions;
+pub mod tokens;
 pub mod topics;
 pub mod ui;
 
@@ -59,6 +61,13 @@ pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Ident
                         .route(web::post().to(decisions::decide_topic)),
                 )
                 .service(web::resource("/routes").route(web::get().to(poll::routes)))
+                .service(web::resource("/events").route(web::get().to(events::events)))
+                .service(
+                    web::resource("/tokens")
+                        .route(web::get().to(tokens::list))
+                        .route(web::post().to(tokens::create)),
+                )
+                .service(web::resource("/tokens/{id}").route(web::delete().to(tokens::revoke)))
                 .service(web::resource("/changes").route(web::get().to(poll::changes)))
                 .service(web::resource("/requests").route(web::get().to(requests::list)))
                 .service(web::resource("/requests/{id}").route(web::get().to(requests::get)))

@@ -55,13 +55,10 @@ impl Body {
         }
     }
 
-    /// The JSON pointer of a member.
-    pub fn pointer(&self, name: &str) -> String {
-        format!(
-            "{}/{}",
-            self.prefix,
-            name.replace('~', "~0").replace('/', "~1")
-        )
+    /// The JSON pointer of a member, or of a part of it: `roles`, `roles/0`. Names that a client chose are
+    /// escaped by [`escape`] before.
+    pub fn pointer(&self, path: &str) -> String {
+        format!("{}/{path}", self.prefix)
     }
 
     fn take(&mut self, name: &'static str) -> Option<Value> {
@@ -197,7 +194,7 @@ impl Body {
                 Value::Number(_) | Value::Bool(_) => pairs.push((key, value.to_string())),
                 other => {
                     self.mistyped(
-                        &format!("{name}/{key}"),
+                        &format!("{name}/{}", escape(&key)),
                         "a string, number or boolean",
                         &other,
                     );
@@ -221,7 +218,7 @@ impl Body {
                 Value::Number(_) | Value::Bool(_) => pairs.push((key, Some(value.to_string()))),
                 other => {
                     let want = "a string, number, boolean or null";
-                    self.mistyped(&format!("{name}/{key}"), want, &other);
+                    self.mistyped(&format!("{name}/{}", escape(&key)), want, &other);
                 }
             }
         }
@@ -241,7 +238,7 @@ impl Body {
                 None if self.known.is_empty() => "is not known here; no members are".to_owned(),
                 None => format!("is not known here; known are {}", self.known.join(", ")),
             };
-            self.invalid(&name, message);
+            self.invalid(&escape(&name), message);
         }
         (self.wrong_type, self.invalid)
     }
@@ -264,6 +261,11 @@ impl Body {
             Err(Problem::from_errors(code, errors))
         }
     }
+}
+
+/// A name as a JSON pointer has it (RFC 6901, section 3).
+pub fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The known word nearest to `word`, when one is near enough to be meant.

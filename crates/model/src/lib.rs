@@ -21,4 +21,5 @@ pub mod record;
 pub mod request;
 pub mod subscription;
 pub mod time;
+pub mod token;
 pub mod topic;
