@@ -5,6 +5,7 @@ pub mod lag;
 pub mod offsets;
 pub mod policies;
 pub mod spec;
+pub mod targets;
 
 use crate::store::audit::NewChange;
 use sluice_model::problem::{Code, Problem};

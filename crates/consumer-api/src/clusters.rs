@@ -5,6 +5,7 @@
 
 use crate::settings::Settings;
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// The name of the cluster whose topics the admin API governs.
 pub const GOVERNED: &str = "governed";
@@ -110,6 +112,18 @@ impl ConsumerContext for Quiet {}
 /// A client that logs nothing above debug.
 pub type QuietConsumer = BaseConsumer<Quiet>;
 
+/// The topics of a cluster that nobody governs.
+#[derive(Clone, Debug)]
+pub(crate) struct Patterns {
+    pub(crate) read: Regex,
+    pub(crate) write: Regex,
+}
+
+/// A pattern that matches names as a whole.
+fn whole(pattern: &str) -> Option<Regex> {
+    Regex::new(&format!("^(?:{pattern})$")).ok()
+}
+
 /// One cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -117,7 +131,7 @@ pub struct Cluster {
     pub name: String,
     bootstrap: Vec<Address>,
     advertised: RwLock<BTreeSet<Address>>,
-    topics: Option<Regex>,
+    topics: Option<Patterns>,
     settings: KafkaSettings,
     inspector: Mutex<Option<Inspector>>,
 }
@@ -141,7 +155,7 @@ impl std::ops::Deref for Inspector {
 }
 
 impl Cluster {
-    pub(crate) fn new(name: &str, settings: KafkaSettings, topics: Option<Regex>) -> Self {
+    pub(crate) fn new(name: &str, settings: KafkaSettings, topics: Option<Patterns>) -> Self {
         Self {
             name: name.to_owned(),
             bootstrap: addresses(&settings.bootstrap),
@@ -159,11 +173,30 @@ impl Cluster {
 
     /// Whether a topic may be read here; the governed cluster asks the catalogue instead.
     pub fn carries(&self, topic: &str) -> bool {
-        self.topics.as_ref().is_none_or(|pattern| {
-            pattern
-                .find(topic)
-                .is_some_and(|found| found.len() == topic.len())
-        })
+        let patterns = self.topics.as_ref();
+        patterns.is_none_or(|patterns| patterns.read.is_match(topic))
+    }
+
+    /// Whether a topic may be written here; the governed cluster asks the catalogue instead.
+    pub fn writable(&self, topic: &str) -> bool {
+        let patterns = self.topics.as_ref();
+        patterns.is_none_or(|patterns| patterns.write.is_match(topic))
+    }
+
+    /// The largest record that a topic takes, when the brokers say it in time. Blocks.
+    pub fn record_limit(&self, topic: &str, runtime: &Handle) -> Option<usize> {
+        let config = self.client("sluice-inspector").ok()?;
+        let admin: AdminClient<Quiet> = config.create_with_context(Quiet).ok()?;
+        let options = AdminOptions::new().request_timeout(Some(METADATA_TIMEOUT));
+        let resources = [ResourceSpecifier::Topic(topic)];
+        let described = runtime.block_on(async {
+            let describe = admin.describe_configs(&resources, &options);
+            tokio::time::timeout(2 * METADATA_TIMEOUT, describe).await
+        });
+        let resources = described.ok()?.ok()?;
+        let mut entries = resources.into_iter().flatten().flat_map(|r| r.entries);
+        let limit = entries.find(|entry| entry.name == "max.message.bytes")?;
+        limit.value?.parse().ok()
     }
 
     /// The first bootstrap address: what a consumer shows that named the cluster only.
@@ -287,12 +320,11 @@ impl Clusters {
     pub fn new(settings: &Settings) -> Self {
         let governed = Cluster::new(GOVERNED, settings.kafka.clone(), None);
         let others = settings.clusters.iter().filter_map(|cluster| {
-            let pattern = Regex::new(&cluster.topics).ok()?;
-            let kafka = KafkaSettings {
-                bootstrap: cluster.bootstrap.clone(),
-                ..settings.kafka.clone()
+            let patterns = Patterns {
+                read: whole(&cluster.topics)?,
+                write: whole(cluster.writable())?,
             };
-            Some(Cluster::new(&cluster.name, kafka, Some(pattern)))
+            Some(Cluster::new(&cluster.name, cluster.kafka(), Some(patterns)))
         });
         Self::of(std::iter::once(governed).chain(others).collect())
     }
@@ -307,6 +339,14 @@ impl Clusters {
     pub fn governed(&self) -> &Arc<Cluster> {
         // `new` puts it first.
         &self.all[0]
+    }
+
+    /// The names of all clusters.
+    pub fn names(&self) -> Vec<&str> {
+        self.all
+            .iter()
+            .map(|cluster| cluster.name.as_str())
+            .collect()
     }
 
     /// A cluster by its name.
@@ -350,6 +390,19 @@ mod tests {
         let read = addresses("a:1, b ,[::1]:3,PLAINTEXT://c:4");
         let text: Vec<_> = read.iter().map(ToString::to_string).collect();
         assert_eq!(text, ["a:1", "b:9092", "[::1]:3", "c:4"]);
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        let pattern = whole("orders|orders-.*").unwrap();
+        for (name, fits) in [
+            ("orders", true),
+            ("orders-eu", true),
+            ("my-orders", false),
+            ("ordersx", false),
+        ] {
+            assert_eq!(pattern.is_match(name), fits, "{name}");
+        }
     }
 
     #[test]

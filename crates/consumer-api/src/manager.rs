@@ -302,6 +302,7 @@ impl Manager {
             let site = Site {
                 consumer_id: row.id.clone(),
                 processor_id: processor.id.clone(),
+                cluster: row.cluster.clone(),
                 roots: parts.roots.clone(),
                 destinations: parts.destinations.clone(),
                 epoch,

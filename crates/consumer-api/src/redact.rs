@@ -27,6 +27,18 @@ pub fn config(config: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// The configuration that one of `known` was shown as, if it was; else the given one. So a document that
+/// was read can be sent back without its secrets.
+pub fn restore<'k>(
+    given: Map<String, Value>,
+    mut known: impl Iterator<Item = &'k Map<String, Value>>,
+) -> Map<String, Value> {
+    match known.find(|known| **known != given && config(known) == given) {
+        Some(known) => known.clone(),
+        None => given,
+    }
+}
+
 fn member(name: &str, value: &Value) -> Value {
     match value {
         Value::String(_) if secret_name(name) => Value::from(MASK),
@@ -130,6 +142,17 @@ mod tests {
             "list": ["mysql://u:***@h/d"], "n": 5, "text": "plain"
         });
         assert_eq!(Value::Object(shown), expected);
+    }
+
+    #[test]
+    fn what_comes_back_as_it_was_shown_is_what_it_was() {
+        let stored = json!({"dsn": "mysql://u:p4@h/d", "table": "t"});
+        let stored = stored.as_object().unwrap();
+        let shown = config(stored);
+        assert_eq!(restore(shown.clone(), [stored].into_iter()), *stored);
+        let mut other = shown.clone();
+        other.insert("table".to_owned(), json!("u"));
+        assert_eq!(restore(other.clone(), [stored].into_iter()), other);
     }
 
     #[test]

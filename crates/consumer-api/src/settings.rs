@@ -6,6 +6,7 @@ use sluice_service::config::{AdminApiSettings, HttpSettings};
 use sluice_service::kafka::KafkaSettings;
 use sluice_service::secret::Secret;
 use sluice_service::telemetry::LogSettings;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,8 +53,57 @@ pub struct ClusterSettings {
     pub name: String,
     /// `host:port`, several separated by commas.
     pub bootstrap: String,
-    /// A regular expression that the names of its topics match as a whole.
+    /// A regular expression: the topics that consumers may read here and forwarders may write.
     pub topics: String,
+    /// The topics that forwarders may write, when it is others than those of `topics`.
+    #[serde(default)]
+    pub write_topics: Option<String>,
+    /// As `kafka.security_protocol`.
+    #[serde(default = "plaintext")]
+    pub security_protocol: String,
+    /// As `kafka.sasl_mechanism`.
+    #[serde(default = "plain")]
+    pub sasl_mechanism: String,
+    /// As `kafka.sasl_username`.
+    #[serde(default)]
+    pub sasl_username: String,
+    /// As `kafka.sasl_password_file`.
+    #[serde(default)]
+    pub sasl_password_file: PathBuf,
+    /// As `kafka.ssl_ca_file`.
+    #[serde(default)]
+    pub ssl_ca_file: PathBuf,
+    /// As `kafka.properties`.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+fn plaintext() -> String {
+    "plaintext".to_owned()
+}
+
+fn plain() -> String {
+    "PLAIN".to_owned()
+}
+
+impl ClusterSettings {
+    /// How it is reached. Nothing is taken from the governed cluster: its password is nobody else's.
+    pub fn kafka(&self) -> KafkaSettings {
+        KafkaSettings {
+            bootstrap: self.bootstrap.clone(),
+            security_protocol: self.security_protocol.clone(),
+            sasl_mechanism: self.sasl_mechanism.clone(),
+            sasl_username: self.sasl_username.clone(),
+            sasl_password_file: self.sasl_password_file.clone(),
+            ssl_ca_file: self.ssl_ca_file.clone(),
+            properties: self.properties.clone(),
+        }
+    }
+
+    /// The pattern of the topics that may be written.
+    pub fn writable(&self) -> &str {
+        self.write_topics.as_deref().unwrap_or(&self.topics)
+    }
 }
 
 /// Where the registry is.
@@ -228,11 +278,16 @@ impl Settings {
                     cluster.name
                 ));
             }
-            if cluster.bootstrap.trim().is_empty() {
-                faults.push(format!("clusters: {:?} has no bootstrap", cluster.name));
-            }
-            if let Err(error) = regex_lite::Regex::new(&cluster.topics) {
-                faults.push(format!("clusters: topics of {:?}: {error}", cluster.name));
+            let of = |fault: String| format!("clusters: {:?}: {fault}", cluster.name);
+            let kafka = cluster.kafka().faults();
+            faults.extend(kafka.iter().map(|fault| of(fault.replace("kafka.", ""))));
+            for (key, pattern) in [
+                ("topics", cluster.topics.as_str()),
+                ("write_topics", cluster.writable()),
+            ] {
+                if let Err(error) = regex_lite::Regex::new(pattern) {
+                    faults.push(of(format!("{key}: {error}")));
+                }
             }
         }
         faults

@@ -8,7 +8,40 @@ pub mod wake;
 use crate::secret::Secret;
 use rdkafka::ClientConfig;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// Properties of librdkafka that a configuration may set, by their real names: tuning, and nothing that
+/// loads code, reads files, opens other connections or changes what is promised.
+pub const PROPERTIES: &[&str] = &[
+    "broker.address.family",
+    "broker.address.ttl",
+    "client.rack",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "connections.max.idle.ms",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.min.bytes",
+    "fetch.wait.max.ms",
+    "max.partition.fetch.bytes",
+    "metadata.max.age.ms",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "request.timeout.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "socket.blocking.max.ms",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.max.fails",
+    "socket.nagle.disable",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "socket.timeout.ms",
+    "topic.metadata.refresh.interval.ms",
+];
 
 /// The governed cluster.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +59,9 @@ pub struct KafkaSettings {
     pub sasl_password_file: PathBuf,
     /// PEM file with the authorities that signed the brokers' certificates; empty means the system's.
     pub ssl_ca_file: PathBuf,
+    /// Further properties of librdkafka, of those in [`PROPERTIES`].
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
 }
 
 impl KafkaSettings {
@@ -50,6 +86,20 @@ impl KafkaSettings {
         if protocol.starts_with("sasl") && self.sasl_password_file.as_os_str().is_empty() {
             faults.push("kafka.sasl_password_file is needed with SASL".to_owned());
         }
+        let mut probe = ClientConfig::new();
+        for (name, value) in &self.properties {
+            if !PROPERTIES.contains(&name.as_str()) {
+                faults.push(format!(
+                    "kafka.properties: {name} may not be set; may be: {}",
+                    PROPERTIES.join(", ")
+                ));
+                continue;
+            }
+            probe.set(name, value);
+        }
+        if let Err(error) = probe.create_native_config() {
+            faults.push(format!("kafka.properties: {error}"));
+        }
         faults
     }
 
@@ -70,6 +120,9 @@ impl KafkaSettings {
         if !self.ssl_ca_file.as_os_str().is_empty() {
             config.set("ssl.ca.location", self.ssl_ca_file.display().to_string());
         }
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
         Ok(config)
     }
 }
@@ -86,4 +139,58 @@ pub fn client(bootstrap: &str, client_id: &str) -> ClientConfig {
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false");
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(properties: &[(&str, &str)]) -> KafkaSettings {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        KafkaSettings {
+            bootstrap: "localhost:9092".to_owned(),
+            security_protocol: "plaintext".to_owned(),
+            sasl_mechanism: "PLAIN".to_owned(),
+            sasl_username: String::new(),
+            sasl_password_file: PathBuf::new(),
+            ssl_ca_file: PathBuf::new(),
+            properties: properties.iter().map(owned).collect(),
+        }
+    }
+
+    #[test]
+    fn only_listed_properties_are_taken_and_the_others_are_named() {
+        let good = with(&[("socket.timeout.ms", "5000"), ("client.rack", "a")]);
+        assert_eq!(good.faults(), Vec::<String>::new());
+        let config = good.client("c").unwrap();
+        assert_eq!(config.get("socket.timeout.ms"), Some("5000"));
+        for name in [
+            "plugin.library.paths",
+            "ssl.key.location",
+            "sasl.oauthbearer.token.endpoint.url",
+            "sasl.jaas.config",
+            "bootstrap.servers",
+            "allow.auto.create.topics",
+            "enable.idempotence",
+            "acks",
+            "group.id",
+            "debug",
+        ] {
+            let faults = with(&[(name, "x")]).faults();
+            assert!(
+                faults.len() == 1 && faults[0].contains(name),
+                "{name}: {faults:?}"
+            );
+        }
+        let faults = with(&[("socket.timeout.ms", "soon")]).faults();
+        assert!(faults[0].contains("socket.timeout.ms"), "{faults:?}");
+    }
+
+    #[test]
+    fn every_listed_property_is_one_of_librdkafka_s() {
+        let known = ClientConfig::new().create_native_config().unwrap();
+        for name in PROPERTIES {
+            assert!(known.get(name).is_ok(), "{name}");
+        }
+    }
 }

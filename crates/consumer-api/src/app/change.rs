@@ -2,6 +2,7 @@
 
 use super::noted;
 use super::spec::{Draft, check_topics, locate};
+use super::targets;
 use crate::access::Caller;
 use crate::context::Context;
 use crate::store::consumers::{IdempotencyKey, Row};
@@ -41,6 +42,7 @@ fn merge(specs: Vec<ProcessorSpec>, mut before: Vec<Processor>, at: Timestamp) -
 pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result<Row, Failure> {
     let (cluster, address) = locate(context, &draft).await?;
     check_topics(context, &cluster, &draft.topics).await?;
+    targets::check(context, None, &cluster, &draft.topics, &draft.processors).await?;
     if draft.auto_start && draft.processors.is_empty() {
         let message = "is true, but there are no processors to start with";
         return Err(Problem::invalid("/auto_start", message).into());
@@ -121,6 +123,14 @@ pub async fn update(
     if cluster != before.cluster || draft.topics != before.topics {
         check_topics(context, &cluster, &draft.topics).await?;
     }
+    targets::check(
+        context,
+        Some(id),
+        &cluster,
+        &draft.topics,
+        &draft.processors,
+    )
+    .await?;
     let at = now();
     let change = noted("update", &caller.actor.account);
     let edit = move |row: &mut Row| {
@@ -143,6 +153,9 @@ pub async fn update(
     };
     let row = context.store.change(id, change, edit).await?;
     context.manager.apply(&turn, &row).await;
+    drop(turn);
+    let topics = &context.dead_letter_topics;
+    topics.file(&row.topics, &row.id, &row.owner).await;
     Ok(context.manager.present(&row))
 }
 

@@ -5,6 +5,7 @@ use super::{blocking, policies};
 use crate::clusters::Address;
 use crate::context::Context;
 use crate::processors::{Outside, kind};
+use crate::redact;
 use crate::store::consumers::Row;
 use serde_json::{Map, Value};
 use sluice_model::body::Body;
@@ -100,7 +101,8 @@ pub fn read(bytes: &[u8], before: Option<Draft>, outside: &Outside<'_>) -> Resul
     }
     let special = match body.array("downstream_processors") {
         Some(items) => {
-            let (processors, special) = read_processors(&mut body, items, outside);
+            let (processors, special) =
+                read_processors(&mut body, items, &draft.processors, outside);
             draft.processors = processors;
             special
         }
@@ -236,6 +238,7 @@ fn invalid_at(body: &mut Body, pointer: &str, message: String) {
 fn read_processors(
     body: &mut Body,
     items: Vec<Value>,
+    before: &[ProcessorSpec],
     outside: &Outside<'_>,
 ) -> (Vec<ProcessorSpec>, Option<Code>) {
     let mut special = None;
@@ -259,6 +262,8 @@ fn read_processors(
         let mut part = Body::of(members, &place);
         let processor_type = part.required_text("processor_type");
         let config = part.object("config").unwrap_or_default();
+        // What was shown masked and comes back as it was shown is what it was.
+        let config = redact::restore(config, before.iter().map(|spec| &spec.config));
         match kind(&processor_type) {
             Ok(kind) => {
                 let mut inner = Body::of(config.clone(), &format!("{place}/config"));
@@ -377,10 +382,12 @@ mod tests {
         let roots = Roots::open(&[dir.path().join("f")]).unwrap();
         let destinations = Destinations::default();
         let secrets = crate::secrets::Secrets::default();
+        let clusters = crate::clusters::Clusters::of(Vec::new());
         let outside = Outside {
             roots: &roots,
             destinations: &destinations,
             secrets: &secrets,
+            clusters: &clusters,
         };
         read(body.to_string().as_bytes(), before, &outside)
     }

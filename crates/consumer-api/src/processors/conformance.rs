@@ -3,7 +3,7 @@
 use super::{KINDS, Outside, Processor, Site, kind};
 use crate::batch::Entry;
 use crate::catalogue::Catalogue;
-use crate::clusters::Clusters;
+use crate::clusters::{Cluster, Clusters, GOVERNED, Patterns};
 use crate::confine::Roots;
 use crate::destinations::Destinations;
 use crate::outgoing::Outgoing;
@@ -12,13 +12,14 @@ use crate::store::Store;
 use crate::watermark::Positions;
 use serde_json::{Map, Value, json};
 use sluice_model::body::Body;
+use sluice_service::kafka::KafkaSettings;
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::ops::Range;
 
 /// A place to build processors in.
 pub(super) struct Bench {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     pub(super) roots: Roots,
     pub(super) consumer_id: String,
     store: Store,
@@ -39,17 +40,33 @@ impl Bench {
             .build()
             .unwrap();
         let secrets = dir.path().join("secrets");
+        let governed = Cluster::new(GOVERNED, kafka("127.0.0.1:1"), None);
         let store = Store::open(&dir.path().join("c.db")).unwrap();
         runtime.block_on(store.insert_test_processor("c1", "p1"));
         Self {
-            _dir: dir,
+            dir,
             roots,
             consumer_id: "c1".to_owned(),
             store,
             secrets: Secrets::open(&secrets).unwrap(),
-            clusters: Clusters::of(Vec::new()),
+            clusters: Clusters::of(vec![governed]),
             catalogue: Catalogue::default(),
             runtime,
+        }
+    }
+
+    /// A bench with one more cluster, whose topic `copy` may be written.
+    pub(super) fn with_cluster(name: &str, bootstrap: &str) -> Self {
+        let only = regex_lite::Regex::new("^copy$").unwrap();
+        let patterns = Patterns {
+            read: only.clone(),
+            write: only,
+        };
+        let governed = Cluster::new(GOVERNED, kafka("127.0.0.1:1"), None);
+        let other = Cluster::new(name, kafka(bootstrap), Some(patterns));
+        Self {
+            clusters: Clusters::of(vec![governed, other]),
+            ..Self::new()
         }
     }
 
@@ -58,6 +75,7 @@ impl Bench {
         Site {
             consumer_id: self.consumer_id.clone(),
             processor_id: "p1".to_owned(),
+            cluster: GOVERNED.to_owned(),
             roots: self.roots.clone(),
             destinations: destinations.clone(),
             epoch: 0,
@@ -88,16 +106,43 @@ impl Bench {
             .unwrap()
     }
 
+    pub(super) fn put_secret(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join("secrets").join(name), text).unwrap();
+    }
+
     pub(super) fn faults(&self, name: &str, config: &Map<String, Value>) -> Option<u16> {
-        let destinations = Destinations::default();
+        self.faults_with(name, config, "127.0.0.1:1")
+    }
+
+    pub(super) fn faults_with(
+        &self,
+        name: &str,
+        config: &Map<String, Value>,
+        destination: &str,
+    ) -> Option<u16> {
+        let destinations = Destinations::new(&[destination.to_owned()]).unwrap();
         let outside = Outside {
             roots: &self.roots,
             destinations: &destinations,
             secrets: &self.secrets,
+            clusters: &self.clusters,
         };
         let mut body = Body::of(config.clone(), "");
         let _code = kind(name).unwrap().check(&mut body, &outside);
         body.finish().err().map(|problem| problem.status)
+    }
+}
+
+/// A plain cluster.
+pub(super) fn kafka(bootstrap: &str) -> KafkaSettings {
+    KafkaSettings {
+        bootstrap: bootstrap.to_owned(),
+        security_protocol: "plaintext".to_owned(),
+        sasl_mechanism: String::new(),
+        sasl_username: String::new(),
+        sasl_password_file: std::path::PathBuf::new(),
+        ssl_ca_file: std::path::PathBuf::new(),
+        properties: std::collections::BTreeMap::new(),
     }
 }
 
@@ -213,40 +258,4 @@ fn every_processor_refuses_what_its_schema_does_not_know() {
     }
     let wrong = Map::from_iter([("file_path".to_owned(), json!(5))]);
     assert_eq!(bench.faults("file_sink", &wrong), Some(400));
-}
-
-#[test]
-fn a_webhook_gets_an_array_and_a_key_of_its_place() {
-    let bench = Bench::new();
-    let (url, requests) = webhook();
-    let mut sink = bench.build("streaming_forwarder", &json!({"endpoint_url": url}));
-    sink.open().unwrap();
-    sink.write(&entries(3..5)).unwrap();
-    let text = requests.recv().unwrap();
-    assert!(
-        text.to_lowercase()
-            .contains("idempotency-key: c1/t/7/0/3-4"),
-        "{text}"
-    );
-    let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-    assert_eq!(body.as_array().unwrap().len(), 2);
-    assert_eq!(body[0]["offset"], 3);
-}
-
-#[test]
-fn an_endpoint_that_is_not_allowed_is_refused() {
-    let bench = Bench::new();
-    for url in [
-        "http://169.254.169.254/latest",
-        "ftp://127.0.0.1/",
-        "http://u:p@127.0.0.1/",
-        "x",
-    ] {
-        let config = Map::from_iter([("endpoint_url".to_owned(), json!(url))]);
-        assert_eq!(
-            bench.faults("streaming_forwarder", &config),
-            Some(422),
-            "{url}"
-        );
-    }
 }

@@ -123,6 +123,8 @@ pub struct Outside<'a> {
     pub destinations: &'a Destinations,
     /// Secrets that configurations refer to.
     pub secrets: &'a Secrets,
+    /// The clusters.
+    pub clusters: &'a Clusters,
 }
 
 /// What a processor is built from.
@@ -132,6 +134,8 @@ pub struct Site {
     pub consumer_id: String,
     /// Its own identity.
     pub processor_id: String,
+    /// The cluster that is read.
+    pub cluster: String,
     /// Directories of files.
     pub roots: Roots,
     /// Network destinations.
@@ -193,6 +197,17 @@ impl Kind {
     ) -> Result<Box<dyn Processor>, SinkError> {
         (self.build)(config, site)
     }
+}
+
+/// The cluster and topic that a processor writes to, if it writes to Kafka.
+pub fn target<'c>(
+    processor_type: &str,
+    config: &'c Map<String, Value>,
+) -> Option<(&'c str, &'c str)> {
+    let forwards = processor_type == streaming_forwarder::KIND.name;
+    forwards
+        .then(|| streaming_forwarder::target(config))
+        .flatten()
 }
 
 /// Records a path's fault in a body; the code says which rule it was.

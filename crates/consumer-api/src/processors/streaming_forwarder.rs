@@ -1,14 +1,18 @@
-//! `streaming_forwarder`: a POST of a JSON array of records to a webhook, at least once. Every request
-//! carries an `Idempotency-Key` of its records' place, so that the receiver can drop what it has.
+//! `streaming_forwarder`: records to a topic of a configured cluster, exactly once, or to a webhook, at
+//! least once with keys that repeat.
+
+mod kafka;
+mod places;
+mod request;
+mod transaction;
+mod webhook;
 
 use super::{Kind, Outside, Processor, SinkError, Site};
-use crate::batch::Entry;
-use crate::watermark::Positions;
+use crate::secrets;
 use serde_json::{Map, Value, json};
 use sluice_model::body::Body;
+use sluice_model::name::TopicName;
 use sluice_model::problem::Code;
-use sluice_model::record::Record;
-use std::time::Duration;
 use url::Url;
 
 /// The registry line.
@@ -19,42 +23,235 @@ pub(super) const KIND: Kind = Kind {
     build,
 };
 
-/// Time that one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+const MODES: [&str; 2] = ["batch", "single"];
+const PARTITIONINGS: [&str; 2] = ["key", "same"];
+/// Milliseconds that one request may take.
+const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
+/// Records of one request.
+const RECORDS: std::ops::RangeInclusive<usize> = 1..=10_000;
+/// Headers of the user's own, and bytes of one.
+const HEADERS_MAX: usize = 32;
+const HEADER_BYTES_MAX: usize = 1024;
+/// Headers that users may set beside `X-...`.
+const HEADERS: [&str; 3] = ["accept", "accept-language", "user-agent"];
+/// Members that belong to one of the two destinations only.
+const OF_WEBHOOKS: [&str; 11] = [
+    "endpoint_url",
+    "mode",
+    "max_records",
+    "timeout_ms",
+    "headers",
+    "secret_file",
+    "secret_env",
+    "old_secret_file",
+    "old_secret_env",
+    "authorization_file",
+    "authorization_env",
+];
 
 fn schema() -> Value {
+    let text = |words: &str| json!({"type": "string", "description": words});
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["endpoint_url"],
+        "oneOf": [{"required": ["endpoint_url"]}, {"required": ["cluster", "topic"]}],
         "properties": {
+            "cluster": text("A cluster of the configuration (\"governed\" is the admin API's): records go to a topic \
+                             there, in transactions, exactly once for readers with read_committed."),
+            "topic": text("The topic there; on the governed cluster it must be active, elsewhere allowed by the cluster's \
+                           pattern. Keys, values, headers and timestamps stay as they are."),
+            "partitioning": {
+                "type": "string", "enum": PARTITIONINGS, "default": "key",
+                "description": "key: by the record's key, as Java clients do; same: the partition that it comes from."
+            },
             "endpoint_url": {
                 "type": "string", "format": "uri",
-                "description": "Where a JSON array of records is sent with POST; its host and port must be \
-                                in the configuration's destinations. Redirects are not followed."
-            }
+                "description": "Where records are sent with POST, at least once; its host and port must be in the \
+                                configuration's destinations. Redirects are not followed. Every request carries an \
+                                Idempotency-Key of its records' place."
+            },
+            "mode": {
+                "type": "string", "enum": MODES, "default": "batch",
+                "description": "batch: a JSON array of records of one partition; single: one record as a JSON object."
+            },
+            "max_records": {"type": "integer", "minimum": RECORDS.start(), "maximum": RECORDS.end(), "default": webhook::RECORDS_DEFAULT,
+                            "description": "Most records of one request."},
+            "timeout_ms": {"type": "integer", "minimum": TIMEOUT_MS.start(), "maximum": TIMEOUT_MS.end(), "default": webhook::TIMEOUT_MS_DEFAULT,
+                           "description": "Time that one request may take."},
+            "headers": {"type": "object", "additionalProperties": {"type": "string"},
+                        "description": "Headers to add: X-..., Accept, Accept-Language, User-Agent. Secrets do not belong here."},
+            "secret_file": text("A file under secrets_dir: requests are signed with it. Sluice-Signature is \
+                                 t=SECONDS,v1=HEX, HEX being HMAC-SHA256 over SECONDS, a dot and the body."),
+            "secret_env": text("The same in an environment variable SLUICE_SECRET_... of the service."),
+            "old_secret_file": text("The secret before, while it is replaced: a second v1= is added."),
+            "old_secret_env": text("The same in an environment variable."),
+            "authorization_file": text("A file under secrets_dir with the value of the Authorization header."),
+            "authorization_env": text("The same in an environment variable.")
         }
     })
 }
 
 fn check(body: &mut Body, outside: &Outside<'_>) -> Option<Code> {
-    let Some(text) = body.text("endpoint_url") else {
-        body.invalid("endpoint_url", "is missing, or no string");
-        return None;
-    };
-    if let Err(message) = endpoint(&text, outside.destinations) {
+    let cluster = body.text("cluster");
+    let topic = body.text("topic");
+    let partitioning = body.text("partitioning");
+    let url = body.text("endpoint_url");
+    let to_kafka = cluster.is_some() || topic.is_some() || partitioning.is_some();
+    if url.is_none() && !to_kafka {
+        body.invalid(
+            "endpoint_url",
+            "is missing, or no string: give endpoint_url, or cluster and topic",
+        );
+    }
+    if url.is_some() && to_kafka {
+        body.invalid(
+            "endpoint_url",
+            "stands beside cluster and topic; give one or the other",
+        );
+    }
+    if to_kafka {
+        check_kafka(body, outside, cluster, topic, partitioning.as_deref());
+    }
+    if let Some(text) = &url
+        && let Err(message) = endpoint(text, outside.destinations)
+    {
         body.invalid("endpoint_url", message);
     }
+    check_webhook(body, outside, url.is_none() && to_kafka);
     None
 }
 
+fn check_kafka(
+    body: &mut Body,
+    outside: &Outside<'_>,
+    cluster: Option<String>,
+    topic: Option<String>,
+    partitioning: Option<&str>,
+) {
+    match &cluster {
+        None => body.invalid("cluster", "is missing: cluster and topic go together"),
+        Some(name) if outside.clusters.by_name(name).is_none() => {
+            let names = outside.clusters.names().join(", ");
+            body.invalid(
+                "cluster",
+                format!("is none of the configured clusters ({names})"),
+            );
+        }
+        Some(_) => {}
+    }
+    match topic.as_deref().map(TopicName::parse) {
+        None => body.invalid("topic", "is missing: cluster and topic go together"),
+        Some(Err(faults)) => {
+            for fault in faults {
+                body.invalid("topic", fault.to_string());
+            }
+        }
+        Some(Ok(_)) => {}
+    }
+    if partitioning.is_some_and(|word| !PARTITIONINGS.contains(&word)) {
+        body.invalid("partitioning", "is key or same");
+    }
+}
+
+/// Reads the members of a webhook; with `foreign` they are out of place.
+fn check_webhook(body: &mut Body, outside: &Outside<'_>, foreign: bool) {
+    let secrets = outside.secrets;
+    if foreign {
+        for name in OF_WEBHOOKS {
+            if body.any(name).is_some() {
+                body.invalid(name, "belongs to endpoint_url, not to cluster and topic");
+            }
+        }
+        return;
+    }
+    if body
+        .text("mode")
+        .is_some_and(|word| !MODES.contains(&word.as_str()))
+    {
+        body.invalid("mode", "is batch or single");
+    }
+    let count = body.integer::<i64>("max_records");
+    if count.is_some_and(|n| !usize::try_from(n).is_ok_and(|n| RECORDS.contains(&n))) {
+        body.invalid(
+            "max_records",
+            format!("is {} to {}", RECORDS.start(), RECORDS.end()),
+        );
+    }
+    let time = body.integer::<i64>("timeout_ms");
+    if time.is_some_and(|n| !u64::try_from(n).is_ok_and(|n| TIMEOUT_MS.contains(&n))) {
+        body.invalid(
+            "timeout_ms",
+            format!("is {} to {}", TIMEOUT_MS.start(), TIMEOUT_MS.end()),
+        );
+    }
+    check_headers(body);
+    let now = secrets::reference(body, secrets, "secret_file", "secret_env");
+    let old = secrets::reference(body, secrets, "old_secret_file", "old_secret_env");
+    if old.is_some() && now.is_none() {
+        body.invalid(
+            "old_secret_file",
+            "goes with secret_file or secret_env, the secret of now",
+        );
+    }
+    secrets::reference(body, secrets, "authorization_file", "authorization_env");
+}
+
+fn check_headers(body: &mut Body) {
+    let Some(headers) = body.object("headers") else {
+        return;
+    };
+    if headers.len() > HEADERS_MAX {
+        body.invalid("headers", format!("has at most {HEADERS_MAX} members"));
+    }
+    let mut part = Body::of(Map::new(), &body.pointer("headers"));
+    for (name, value) in &headers {
+        let Some(text) = value.as_str() else {
+            part.mistyped(name, "a string", value);
+            continue;
+        };
+        if let Err(message) = header(name, text) {
+            part.invalid(name, message);
+        }
+    }
+    body.absorb(part);
+}
+
+/// Checks a header of the user's.
+fn header(name: &str, value: &str) -> Result<(), String> {
+    let lower = name.to_ascii_lowercase();
+    let token = lower
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let own = lower.starts_with("x-") && !lower.starts_with("x-forwarded");
+    if !token || !(own || HEADERS.contains(&lower.as_str())) {
+        let hint = if lower == "authorization" {
+            "; use authorization_file or authorization_env"
+        } else {
+            ""
+        };
+        return Err(format!(
+            "is no header that may be set: X-..., {}{hint}",
+            HEADERS.join(", ")
+        ));
+    }
+    if name.len() + value.len() > HEADER_BYTES_MAX
+        || !value.bytes().all(|b| (b' '..=b'~').contains(&b))
+    {
+        return Err(format!(
+            "has visible ASCII characters only, {HEADER_BYTES_MAX} at most"
+        ));
+    }
+    Ok(())
+}
+
+/// Reads an endpoint and checks where it leads.
 fn endpoint(text: &str, allowed: &crate::destinations::Destinations) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("is an http:// or https:// URL".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("carries no user or password".to_owned());
+        return Err("carries no user or password; use authorization_file".to_owned());
     }
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
@@ -63,105 +260,18 @@ fn endpoint(text: &str, allowed: &crate::destinations::Destinations) -> Result<U
 }
 
 fn build(config: &Map<String, Value>, site: Site) -> Result<Box<dyn Processor>, SinkError> {
-    let text = config
-        .get("endpoint_url")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let url = endpoint(text, &site.destinations)
-        .map_err(|fault| SinkError::environment(format!("endpoint_url {fault}")))?;
-    Ok(Box::new(Forwarder {
-        url,
-        site,
-        sent: Positions::default(),
-    }))
+    if config.contains_key("endpoint_url") {
+        return Ok(Box::new(webhook::Webhook::new(config, site)?));
+    }
+    let target = kafka::Target::read(config, &site)?;
+    Ok(Box::new(kafka::Forwarder::new(target, site)))
 }
 
-struct Forwarder {
-    url: Url,
-    site: Site,
-    /// What the receiver has acknowledged; a webhook does not remember it for us.
-    sent: Positions,
+/// The cluster and topic that a configuration writes to, if that is what it does.
+pub(super) fn target(config: &Map<String, Value>) -> Option<(&str, &str)> {
+    let text = |name: &str| config.get(name).and_then(Value::as_str);
+    Some((text("cluster")?, text("topic")?))
 }
 
-impl Processor for Forwarder {
-    fn open(&mut self) -> Result<Positions, SinkError> {
-        Ok(self.sent.clone())
-    }
-
-    fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError> {
-        let mut rest: Vec<&Entry<'_>> = batch.iter().collect();
-        while let Some(first) = rest.first().copied() {
-            let same = |e: &&Entry<'_>| e.topic == first.topic && e.partition == first.partition;
-            let (group, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(same);
-            self.post(&group)?;
-            for entry in group {
-                self.sent
-                    .advance(entry.topic, entry.partition, entry.offset + 1);
-            }
-            rest = others;
-        }
-        Ok(())
-    }
-
-    fn rewind(&mut self, _targets: &[(String, i32, i64)]) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-impl Forwarder {
-    /// Sends records of one partition.
-    fn post(&self, group: &[&Entry<'_>]) -> Result<(), SinkError> {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else {
-            return Ok(());
-        };
-        let (site, topic) = (&self.site, first.topic);
-        let key = format!(
-            "{}/{topic}/{}/{}/{}-{}",
-            site.consumer_id,
-            site.topic_id(topic),
-            first.partition,
-            first.offset,
-            last.offset
-        );
-        let records: Vec<Record> = group.iter().map(|entry| entry.record()).collect();
-        let client = site
-            .http
-            .client(self.url.port_or_known_default().unwrap_or_default())
-            .map_err(SinkError::environment)?;
-        let request = client
-            .post(self.url.clone())
-            .timeout(REQUEST_TIMEOUT)
-            .header("Idempotency-Key", key)
-            .json(&records);
-        let answer = site
-            .runtime
-            .block_on(async { request.send().await })
-            .map_err(|error| {
-                // The URL may hold secrets in its query.
-                SinkError::transient(format!(
-                    "the endpoint does not answer: {}",
-                    reason(&error.without_url())
-                ))
-            })?;
-        let status = answer.status();
-        if status.is_success() {
-            Ok(())
-        } else {
-            let message = format!("the endpoint answered {status}");
-            Err(match status.as_u16() {
-                400 | 413 | 422 => SinkError::poison(message),
-                401 | 403 | 404 | 410 => SinkError::environment(message),
-                _ => SinkError::transient(message),
-            })
-        }
-    }
-}
-
-/// The last cause of an error: the one that says something.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(cause) = last.source() {
-        last = cause;
-    }
-    last.to_string()
-}
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,7 @@ pub(super) fn outside(context: &Context) -> Outside<'_> {
         roots: &parts.roots,
         destinations: &parts.destinations,
         secrets: &parts.secrets,
+        clusters: &parts.clusters,
     }
 }
 

@@ -116,6 +116,7 @@ impl Broker {
 
     fn worker(&self, sink: &Memory) -> Worker {
         let kafka = KafkaSettings {
+            properties: std::collections::BTreeMap::new(),
             bootstrap: self.mock.bootstrap_servers(),
             security_protocol: "plaintext".to_owned(),
             sasl_mechanism: String::new(),
