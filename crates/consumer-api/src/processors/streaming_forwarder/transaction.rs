@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::Offset;
 use sluice_model::consumer::FailureClass;
 use std::sync::{Mutex, PoisonError};
@@ -363,8 +363,7 @@ impl Transactions {
     /// Undoes the transaction. False: the producer is of no more use.
     pub(super) fn abort(&self) -> bool {
         let until = Instant::now() + ABORT_TIMEOUT;
-        self.producer
-            .purge(PurgeConfig::default().queue().inflight());
+        // Not purged: the broker would miss their sequence numbers.
         while self.producer.in_flight_count() > 0 && Instant::now() < until {
             self.producer.poll(POLL);
         }

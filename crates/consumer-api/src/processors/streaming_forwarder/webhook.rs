@@ -186,11 +186,7 @@ impl Webhook {
         if let Some(value) = &credentials.authorization {
             request = request.header("Authorization", value.expose());
         }
-        let answer = request
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| unanswered(error))?;
+        let answer = request.body(body).send().await.map_err(unanswered)?;
         let retry_after = answer
             .headers()
             .get("retry-after")
