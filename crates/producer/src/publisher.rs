@@ -42,9 +42,6 @@ const TURN_BATCHES: usize = 64;
 const TICK: Duration = Duration::from_millis(500);
 /// Time between saves of the cursors.
 const CHECKPOINT: Duration = Duration::from_secs(1);
-/// Time of a probe for brokers, and between two while none answers.
-const PROBE_WAIT: Duration = Duration::from_millis(100);
-const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Part of the shutdown time that is kept for the last syncs and for leaving librdkafka.
 const STOP_RESERVE: Duration = Duration::from_secs(3);
 /// While stopping, time without an acknowledgement after which held records in flight are left alone.
@@ -109,6 +106,11 @@ pub struct Publisher {
     /// Why the spool takes nothing, if so.
     storage_problem: Option<String>,
     kafka_down: bool,
+    /// Whether brokers may be down: a topic got no acknowledgements.
+    suspected: bool,
+    probing: bool,
+    /// Numbers looks at topics.
+    next_look: u64,
     probe_at: Instant,
     heartbeat_at: Instant,
     heartbeat_due: bool,
@@ -173,6 +175,9 @@ impl Publisher {
             next_backlog: 0,
             storage_problem: None,
             kafka_down: true,
+            suspected: false,
+            probing: false,
+            next_look: 0,
             probe_at: now,
             heartbeat_at: now,
             heartbeat_due: true,
@@ -300,8 +305,8 @@ impl Publisher {
         if let Some(at) = self.doubt_ends() {
             consider(at);
         }
-        if self.kafka_down {
-            consider(self.probe_at);
+        if let Some(at) = self.next_probe() {
+            consider(at);
         }
         if self.topics.iter().any(Topic::is_awaited) {
             consider(self.spill_check_at);
@@ -322,6 +327,7 @@ impl Publisher {
 
     fn turn(&mut self) {
         self.take_reports();
+        self.take_answers();
         let now = Instant::now();
         if self
             .doubt_ends()
@@ -406,35 +412,6 @@ impl Publisher {
         if self.storage_problem.take().is_some() {
             self.health.ok("spool");
         }
-    }
-
-    fn watch_kafka(&mut self, now: Instant) {
-        if self.kafka.went_down() {
-            self.kafka_is_down("no broker can be reached");
-        }
-        if let Some(reason) = self.kafka.fatal() {
-            self.restart_kafka(&reason);
-        }
-        if self.kafka_down && now >= self.probe_at {
-            match self.kafka.probe(PROBE_WAIT) {
-                Ok(()) => self.kafka_is_up(),
-                Err(error) => tracing::debug!(%error, "no broker answers"),
-            }
-            self.probe_at = Instant::now() + PROBE_EVERY;
-        }
-    }
-
-    fn kafka_is_down(&mut self, reason: &str) {
-        if !self.kafka_down {
-            self.probe_at = Instant::now() + PROBE_EVERY;
-        }
-        self.kafka_down = true;
-        self.health.degraded("kafka", reason);
-    }
-
-    fn kafka_is_up(&mut self) {
-        self.kafka_down = false;
-        self.health.ok("kafka");
     }
 
     /// Whether nothing is left to do: the inputs are closed and everything is safe.

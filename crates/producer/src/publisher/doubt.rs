@@ -1,14 +1,15 @@
-//! Names that the table does not know. Somebody may have asked for one a moment ago, and the table that
-//! says so is still on its way: their records wait that long before they are refused.
+//! Records that wait a moment before they are refused or held. Somebody may have asked for their name
+//! just now, and the table that says so is still on its way; or their topic is active and the first look
+//! at its leaders is under way.
 
 use super::Publisher;
 use super::block::Run;
 use std::time::{Duration, Instant};
 
-/// How long a table may be on its way.
+/// How long a table or a look may be on its way.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// Records of an unknown name. They stay within the memory budget of their batch.
+/// Records that wait. They stay within the memory budget of their batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doubt {
     run: Run,
@@ -16,7 +17,7 @@ pub(super) struct Doubt {
 }
 
 impl Publisher {
-    /// Lets records wait for the next table.
+    /// Lets records wait for the next table or look.
     pub(super) fn doubt(&mut self, run: Run) {
         let until = Instant::now() + GRACE;
         self.doubts.push(Doubt { run, until });
@@ -42,7 +43,11 @@ impl Publisher {
                     if let Some(topic) = topics.and_then(|topics| topics.get_mut(place)) {
                         *topic = id;
                     }
-                    self.admit(doubt.run);
+                    if now < doubt.until && self.inputs_open && self.looks_first(id) {
+                        self.doubts.push(doubt);
+                    } else {
+                        self.admit(doubt.run);
+                    }
                 }
                 Err(refusal) if now >= doubt.until || !self.inputs_open => {
                     self.refuse(&doubt.run, &refusal);

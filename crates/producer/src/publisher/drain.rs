@@ -18,7 +18,9 @@ const TURN_CHUNKS: usize = 4;
 /// When a listed topic needs the next turn, if it is a matter of time and not of delivery reports.
 pub(super) fn next_try(topic: &Topic, room: Room) -> Option<Instant> {
     match topic.state {
-        FlowState::Draining if !topic.has_leaders => Some(topic.retry_at),
+        FlowState::Draining if !topic.has_leaders => {
+            topic.looking.is_none().then_some(topic.retry_at)
+        }
         FlowState::Draining if topic.waiting.is_empty() && topic.fits(room) => {
             // More to read, unless it waits for the last reports of an earlier try.
             (!topic.rewind || topic.flying == 0).then_some(topic.retry_at)
@@ -126,8 +128,11 @@ impl Publisher {
         let Some(topic) = self.topics.get(id) else {
             return;
         };
-        if topic.rewind || (!topic.has_leaders && !self.look(id, now)) {
+        if topic.rewind {
             return;
+        }
+        if !topic.has_leaders {
+            return self.look(id, now);
         }
         self.pump(id);
         for _ in 0..TURN_CHUNKS {

@@ -37,7 +37,10 @@ impl Publisher {
             match refusals.get(topic as usize).cloned().flatten() {
                 Some(refusal) if refusal.code == Code::UnknownTopic => self.doubt(run),
                 Some(refusal) => self.refuse(&run, &refusal),
-                None => self.admit(run),
+                None => match self.blocks.get(slot).and_then(|b| b.topic_of(run.start)) {
+                    Some(id) if self.looks_first(id) => self.doubt(run),
+                    _ => self.admit(run),
+                },
             }
         }
         if let Some(outcome) = self.blocks.finished(slot) {

@@ -1,11 +1,12 @@
 //! The one long-lived Kafka producer: its settings, its delivery reports, and looks at metadata.
 
 use super::block::{TopicId, opaque};
+use super::look::Looker;
 use super::topic::Room;
 use crate::batch::{Rec, Records};
 use crate::headers;
 use crossbeam_channel::{Receiver, bounded};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
@@ -20,7 +21,7 @@ use sluice_service::kafka::wake::WakeOnEvents;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::time::Duration;
+use std::sync::Arc;
 
 /// A record never waits for company in librdkafka. Company comes by itself: while five requests are
 /// under way to a broker (the most that an idempotent producer may have), what arrives gathers, and
@@ -68,6 +69,9 @@ pub enum NotSent {
     NotNow(RDKafkaErrorCode),
 }
 
+/// What rust-rdkafka calls a producer.
+pub(super) type Client = BaseProducer<Context, NoCustomPartitioner>;
+
 /// The producer.
 pub struct Kafka {
     // These go before the producer: they must be dropped first.
@@ -80,7 +84,9 @@ pub struct Kafka {
     flying: u32,
     flying_bytes: usize,
     bytes_max: usize,
-    producer: BaseProducer<Context, NoCustomPartitioner>,
+    /// Looks at the metadata.
+    pub(super) looks: Looker,
+    producer: Arc<Client>,
     /// Rings when there are events.
     pub events: Receiver<()>,
 }
@@ -131,14 +137,15 @@ impl Kafka {
     /// Starts the producer; it connects by itself, now or later.
     ///
     /// # Errors
-    /// When librdkafka does not accept the settings.
-    pub fn start(config: &ClientConfig) -> Result<Self, KafkaError> {
+    /// When librdkafka does not accept the settings, or there is no thread for the looks.
+    pub fn start(config: &ClientConfig) -> anyhow::Result<Self> {
         let kilobytes = config
             .get(QUEUE_KILOBYTES)
             .and_then(|text| text.parse().ok());
         let bytes_max = kilobytes.unwrap_or(QUEUE_KB_MIN) * 1024;
-        let producer: BaseProducer<Context> = config.create_with_context(Context)?;
+        let producer: Arc<Client> = Arc::new(config.create_with_context(Context)?);
         let (bell, events) = bounded(1);
+        let looks = Looker::start(Arc::clone(&producer), bell.clone())?;
         let wake = WakeOnEvents::new(producer.client(), move || {
             // Full means that the bell rings already.
             let _already_ringing = bell.try_send(());
@@ -153,6 +160,7 @@ impl Kafka {
             flying: 0,
             flying_bytes: 0,
             bytes_max,
+            looks,
             producer,
             events,
         })
@@ -272,35 +280,6 @@ impl Kafka {
     pub fn purge(&self) {
         self.producer
             .purge(PurgeConfig::default().queue().inflight());
-    }
-
-    /// Whether Kafka's metadata shows the topic with a leader for every partition. Blocks for at most
-    /// `wait`.
-    ///
-    /// # Errors
-    /// When no broker answers in that time.
-    pub fn has_leaders(&self, topic: &str, wait: Duration) -> Result<bool, KafkaError> {
-        let metadata = self.producer.client().fetch_metadata(Some(topic), wait)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        Ok(found.is_some_and(|found| {
-            found.error().is_none()
-                && !found.partitions().is_empty()
-                && found
-                    .partitions()
-                    .iter()
-                    .all(|partition| partition.leader() >= 0)
-        }))
-    }
-
-    /// Whether any broker answers. Blocks for at most `wait`.
-    ///
-    /// # Errors
-    /// When none does in that time.
-    pub fn probe(&self, wait: Duration) -> Result<(), KafkaError> {
-        self.producer
-            .client()
-            .fetch_metadata(None, wait)
-            .map(|_| ())
     }
 }
 

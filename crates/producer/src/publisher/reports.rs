@@ -174,6 +174,7 @@ impl Publisher {
         }
         topic.rewind = true;
         topic.has_leaders = false;
+        topic.looking = None;
         self.list(id);
     }
 
@@ -201,7 +202,9 @@ impl Publisher {
         self.take_reports();
         self.kafka = fresh;
         // Whatever the old one did not report will not be reported any more.
+        self.probing = false;
         for topic in &mut self.topics {
+            topic.looking = None;
             topic.flying = 0;
             topic.flying_bytes = 0;
         }

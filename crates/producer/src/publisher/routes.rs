@@ -74,6 +74,7 @@ impl Publisher {
         );
         topic.fence_open = route.status != State::Active;
         topic.has_leaders = false;
+        topic.looking = None;
         topic.fresh(Instant::now());
         let was_open = matches!(topic.state, FlowState::Live | FlowState::Draining);
         if was_open {
@@ -97,6 +98,7 @@ impl Publisher {
         tracing::info!(topic.name = &*topic.name, "the name was asked for again");
         topic.state = FlowState::Unknown;
         topic.has_leaders = false;
+        topic.looking = None;
         let on_stop = topic.on_stop;
         if let Some(mut backlog) = topic.backlog.take() {
             backlog.held.log.rewind();

@@ -30,7 +30,7 @@ impl Publisher {
             if self.topics.get(id).is_some_and(Topic::is_awaited) {
                 self.trim_flight(id);
                 if self.is_overdue(id, now) {
-                    self.kafka_is_down("it does not acknowledge in time");
+                    self.suspect_kafka();
                     self.stuck(id, "Kafka does not acknowledge in time");
                 }
             }

@@ -81,6 +81,8 @@ pub struct Topic {
     pub gathering: Option<Gathering>,
     /// Whether Kafka's metadata showed every leader since it became active.
     pub has_leaders: bool,
+    /// The look that is under way.
+    pub looking: Option<u64>,
     /// When the next try makes sense (metadata, stuck topics).
     pub retry_at: Instant,
     /// Failed tries in a row.
@@ -115,6 +117,7 @@ impl Topic {
             retired: Vec::new(),
             gathering: None,
             has_leaders: false,
+            looking: None,
             retry_at: now,
             tries: 0,
             rewind: false,
