@@ -33,6 +33,7 @@ pub const IDENTITY: Identity = Identity {
     version: env!("CARGO_PKG_VERSION"),
     defaults: include_str!("../../../config/admin-api.toml"),
     env_prefix: "ADMIN_API",
+    more: "",
 };
 
 /// Threads that serve HTTP.

@@ -42,4 +42,5 @@ pub const IDENTITY: Identity = Identity {
     version: env!("CARGO_PKG_VERSION"),
     defaults: include_str!("../../../config/consumer-api.toml"),
     env_prefix: "CONSUMER_API",
+    more: "",
 };

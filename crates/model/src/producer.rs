@@ -120,7 +120,7 @@ pub struct SpoolStatus {
 }
 
 /// The answer of `GET /status` of a daemon, taken from one snapshot of the publisher, so that
-/// accepted + recovered = delivered + held + in_flight + dead_lettered + discarded.
+/// accepted = delivered + held + in_flight + dead_lettered + discarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerStatus {
     /// Which daemon.
@@ -149,4 +149,18 @@ pub struct ProducerStatus {
     pub spool: SpoolStatus,
     /// Topics.
     pub topics: Vec<TopicFlow>,
+}
+
+impl ProducerStatus {
+    /// Records that were taken in and are nowhere: 0, or something is wrong.
+    pub fn unaccounted(&self) -> i64 {
+        let out = [
+            self.delivered,
+            self.held,
+            self.in_flight,
+            self.dead_lettered,
+            self.discarded,
+        ];
+        self.accepted as i64 - out.iter().sum::<u64>() as i64
+    }
 }

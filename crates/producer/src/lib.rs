@@ -26,6 +26,7 @@ pub mod publisher;
 pub mod settings;
 pub mod spool;
 pub mod threads;
+pub mod tools;
 pub mod watcher;
 
 use sluice_service::Identity;
@@ -36,6 +37,7 @@ pub const IDENTITY: Identity = Identity {
     version: env!("CARGO_PKG_VERSION"),
     defaults: include_str!("../../../config/producer.toml"),
     env_prefix: "PRODUCER",
+    more: tools::HELP,
 };
 
 /// This machine's name.

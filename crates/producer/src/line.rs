@@ -3,17 +3,29 @@
 
 use crate::batch::{Rec, Refusal, Span};
 use crate::headers;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sluice_model::body::nearest;
 use sluice_model::problem::Code;
+use sluice_model::record::{Encoding, Header};
 use sluice_model::time::Timestamp;
 use std::borrow::Cow;
 use std::fmt;
 
 /// The members of a record line.
-const MEMBERS: [&str; 5] = ["topic", "key", "value", "headers", "timestamp"];
+const MEMBERS: [&str; 8] = [
+    "topic",
+    "key",
+    "value",
+    "headers",
+    "timestamp",
+    "partition",
+    "key_encoding",
+    "value_encoding",
+];
 
 /// A record line: the topic's name, and the parts still as JSON.
 struct Line<'a> {
@@ -22,6 +34,9 @@ struct Line<'a> {
     value: Option<&'a RawValue>,
     headers: Option<&'a RawValue>,
     timestamp: Option<&'a RawValue>,
+    partition: Option<&'a RawValue>,
+    key_encoding: Option<&'a RawValue>,
+    value_encoding: Option<&'a RawValue>,
     foreign: Option<Cow<'a, str>>,
     repeated: bool,
 }
@@ -63,6 +78,9 @@ impl<'de> Deserialize<'de> for Line<'de> {
                     value: None,
                     headers: None,
                     timestamp: None,
+                    partition: None,
+                    key_encoding: None,
+                    value_encoding: None,
                     foreign: None,
                     repeated: false,
                 };
@@ -74,6 +92,9 @@ impl<'de> Deserialize<'de> for Line<'de> {
                         "value" => &mut line.value,
                         "headers" => &mut line.headers,
                         "timestamp" => &mut line.timestamp,
+                        "partition" => &mut line.partition,
+                        "key_encoding" => &mut line.key_encoding,
+                        "value_encoding" => &mut line.value_encoding,
                         _ => {
                             line.foreign.get_or_insert(name);
                             continue;
@@ -125,6 +146,27 @@ impl Place<'_> {
             }
             other => Ok(Some(self.span(other))),
         }
+    }
+
+    /// The same for a part that says how its bytes are written (see [`Encoding`]).
+    fn encoded_part(
+        &mut self,
+        raw: &RawValue,
+        encoding: Option<&RawValue>,
+    ) -> Result<Option<Span>, Refusal> {
+        let encoding = match encoding.map(|encoding| serde_json::from_str(encoding.get())) {
+            None | Some(Ok(Encoding::Utf8)) => return self.json_part(raw),
+            Some(encoding) => encoding,
+        };
+        let wrong = |detail| Refusal::new(Code::WrongType, detail);
+        encoding.map_err(|_| wrong("an encoding is \"utf8\" or \"base64\""))?;
+        if raw.get() == "null" {
+            return Ok(None);
+        }
+        let not_base64 = "what is said to be base64 is a string of standard base64";
+        let text: String = serde_json::from_str(raw.get()).map_err(|_| wrong(not_base64))?;
+        let bytes = STANDARD.decode(text).map_err(|_| wrong(not_base64))?;
+        Ok(Some(self.decoded(&bytes)))
     }
 
     /// The JSON text itself as a record part; null is none.
@@ -184,9 +226,13 @@ pub fn record<'a>(line: &'a [u8], place: &mut Place<'_>) -> Result<(Cow<'a, str>
         let detail = format!("member {foreign:?} is not known beside value; {hint}");
         return Err(Refusal::new(Code::Invalid, detail));
     }
-    rec.value = place.json_part(value)?;
+    rec.value = place.encoded_part(value, parsed.value_encoding)?;
     if let Some(key) = parsed.key {
-        rec.key = place.json_part(key)?;
+        rec.key = place.encoded_part(key, parsed.key_encoding)?;
+    }
+    if let Some(partition) = parsed.partition {
+        let wrong = |_| Refusal::new(Code::WrongType, "partition must be a number");
+        rec.partition = partition.get().parse().map_err(wrong)?;
     }
     if let Some(headers) = parsed.headers {
         rec.headers = read_headers(headers, place)?;
@@ -217,7 +263,8 @@ fn read_headers(raw: &RawValue, place: &mut Place<'_>) -> Result<Option<Span>, R
         return Ok(None);
     }
     let wrong = |_| {
-        let detail = "headers must be an object whose members are strings, null or lists of them";
+        let detail = "headers must be an object whose members are strings, null or lists of them, \
+                      or an array of [name, value]";
         Refusal::new(Code::WrongType, detail)
     };
     let pairs: Pairs = serde_json::from_str(raw.get()).map_err(wrong)?;
@@ -230,13 +277,13 @@ fn read_headers(raw: &RawValue, place: &mut Place<'_>) -> Result<Option<Span>, R
         if name.len() > usize::from(u16::MAX) {
             return Err(Refusal::new(Code::TooLarge, "a header's name is too long"));
         }
-        headers::push(&mut bytes, name, value.as_deref().map(str::as_bytes));
+        headers::push(&mut bytes, name, value.as_deref());
     }
     Ok((!pairs.0.is_empty()).then(|| place.decoded(&bytes)))
 }
 
-/// Headers in the order of the object; a list repeats its name.
-struct Pairs(Vec<(String, Option<String>)>);
+/// Headers in the order of the object, where a list repeats its name, or of an array of pairs.
+struct Pairs(Vec<(String, Option<Vec<u8>>)>);
 
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -250,22 +297,37 @@ impl<'de> Deserialize<'de> for Pairs {
         impl<'de> Visitor<'de> for PairsVisitor {
             type Value = Pairs;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+                f.write_str("an object or an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(header) = seq.next_element()? {
+                    pairs.push(match header {
+                        Header::Text(name, value) => (name, value.map(String::into_bytes)),
+                        Header::Bytes(name, value, Encoding::Utf8) => (name, Some(value.into())),
+                        Header::Bytes(name, value, Encoding::Base64) => {
+                            let bytes = STANDARD.decode(value).map_err(A::Error::custom)?;
+                            (name, Some(bytes))
+                        }
+                    });
+                }
+                Ok(Pairs(pairs))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some((name, values)) = map.next_entry::<String, Values>()? {
                     match values {
-                        Values::One(value) => pairs.push((name, value)),
+                        Values::One(value) => pairs.push((name, value.map(String::into_bytes))),
                         Values::Many(many) => {
-                            pairs.extend(many.into_iter().map(|value| (name.clone(), value)));
+                            let bytes = many.into_iter().map(|value| value.map(String::into_bytes));
+                            pairs.extend(bytes.map(|value| (name.clone(), value)));
                         }
                     }
                 }
                 Ok(Pairs(pairs))
             }
         }
-        deserializer.deserialize_map(PairsVisitor)
+        deserializer.deserialize_any(PairsVisitor)
     }
 }
 

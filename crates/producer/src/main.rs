@@ -1,7 +1,10 @@
-//! The `sluice-producer` daemon.
+//! The `sluice-producer` daemon, and the tools for its spool.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sluice_service::main(sluice_producer::IDENTITY, sluice_producer::threads::run)
+    match sluice_producer::tools::run() {
+        Some(code) => code,
+        None => sluice_service::main(sluice_producer::IDENTITY, sluice_producer::threads::run),
+    }
 }

@@ -27,7 +27,8 @@ impl Flags {
     pub fn read(identity: &Identity) -> Self {
         let command = Self::command()
             .name(identity.name)
-            .version(identity.version);
+            .version(identity.version)
+            .after_help(identity.more);
         let matches = command.get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -210,6 +211,7 @@ mod tests {
         version: "0",
         defaults: "port = 5\nname = \"x\"\nlist = []\n[log]\nlevel = \"info\"\nformat = \"auto\"\n",
         env_prefix: "SLUICE_CONFIG_SAMPLE",
+        more: "",
     };
 
     fn with(set: &[&str]) -> Result<Sample, ConfigError> {

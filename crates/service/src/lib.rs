@@ -36,6 +36,8 @@ pub struct Identity {
     pub defaults: &'static str,
     /// Prefix of the environment variables (`ADMIN_API` for `ADMIN_API__HTTP__LISTEN`).
     pub env_prefix: &'static str,
+    /// What `--help` says behind the flags: the commands that the binary has beside the daemon.
+    pub more: &'static str,
 }
 
 /// Settings that can check themselves beyond their types.

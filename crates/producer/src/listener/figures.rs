@@ -19,15 +19,10 @@ pub(super) fn export(status: &ProducerStatus, budget: &Budget) {
     for (name, value) in counters {
         metrics::counter!(name).absolute(value);
     }
-    let outgoing =
-        status.delivered + status.held + status.in_flight + status.dead_lettered + status.discarded;
     let gauges = [
         ("producer_held_records", status.held as f64),
         ("producer_in_flight_records", status.in_flight as f64),
-        (
-            "producer_unaccounted_records",
-            status.accepted as f64 - outgoing as f64,
-        ),
+        ("producer_unaccounted_records", status.unaccounted() as f64),
         ("producer_spool_held_bytes", status.spool.held_bytes as f64),
         ("producer_spool_disk_bytes", status.spool.disk_bytes as f64),
         (

@@ -360,6 +360,6 @@ impl Log {
 }
 
 /// The file of a segment.
-pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+pub fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:010}.seg"))
 }
