@@ -40,6 +40,8 @@ pub struct Context {
     pub sessions: Sessions,
     /// The live tail.
     pub hub: Hub,
+    /// HTTP to other instances.
+    pub peers: reqwest::Client,
     /// What is in trouble.
     pub health: Health,
     /// The wish to stop.

@@ -24,6 +24,7 @@ pub mod openapi;
 pub mod outgoing;
 pub mod processors;
 pub mod redact;
+pub mod relay;
 pub mod routes;
 pub mod secrets;
 pub mod service;

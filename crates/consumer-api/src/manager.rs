@@ -1,19 +1,21 @@
 //! Owns the workers: one turn at a time per consumer, desired state restored at the start, everything
 //! stopped within a bound at the end.
 
+pub mod lease;
 mod plan;
+mod present;
+mod share;
 
 use crate::catalogue::Catalogue;
 use crate::clusters::Clusters;
 use crate::confine::Roots;
-use crate::dead_letter::{self, DeadLetters};
+use crate::dead_letter::DeadLetters;
 use crate::destinations::Destinations;
 use crate::outgoing::Outgoing;
 use crate::processors::{Processor, SinkError, Site, kind};
-use crate::redact;
 use crate::secrets::Secrets;
 use crate::settings::ConsumersSettings;
-use crate::status::{Report, View, view};
+use crate::status::Report;
 use crate::store::Store;
 use crate::store::consumers::Row;
 use crate::watermark::Positions;
@@ -21,11 +23,12 @@ use crate::worker::breaker::Breaker;
 use crate::worker::letters;
 use crate::worker::prefetch::Prefetch;
 use crate::worker::{Job, Order, Worker};
+use lease::Sharing;
 use plan::{Plan, plan};
-use sluice_model::consumer::{Consumer, OnPoison};
+use sluice_model::consumer::OnPoison;
 use sluice_service::http::problem::Failure;
 use sluice_service::shutdown::Shutdown;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -70,6 +73,7 @@ pub struct Manager {
     slots: Arc<Mutex<HashMap<String, Arc<Slot>>>>,
     at_once: Arc<Semaphore>,
     prefetch: Prefetch,
+    sharing: Option<Arc<Sharing>>,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +111,7 @@ pub struct Turn {
 
 impl Manager {
     /// A manager without workers.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts, sharing: Option<Arc<Sharing>>) -> Self {
         let at_once = Arc::new(Semaphore::new(APPLY_AT_ONCE));
         let prefetch = Prefetch::new(parts.settings.prefetch_bytes);
         Self {
@@ -115,6 +119,7 @@ impl Manager {
             parts: Arc::new(parts),
             slots: Arc::default(),
             at_once,
+            sharing,
         }
     }
 
@@ -154,7 +159,10 @@ impl Manager {
     }
 
     /// Brings a consumer in line with its row and the catalogue. The caller has the turn.
-    pub async fn apply(&self, _turn: &Turn, row: &Row) {
+    pub async fn apply(&self, turn: &Turn, row: &Row) {
+        if !self.owns(&row.id) {
+            return self.stand_back(turn, &row.id).await;
+        }
         let slot = self.slot(&row.id);
         let governed = self
             .parts
@@ -326,48 +334,14 @@ impl Manager {
         row.processors.iter().map(build).collect()
     }
 
-    /// A consumer as it is shown.
-    pub fn present(&self, row: &Row) -> Consumer {
-        let (view, _) = self.look(row);
-        Consumer {
-            id: row.id.clone(),
-            status: view.status,
-            desired: row.desired,
-            detail: view.detail,
-            generation: row.generation,
-            broker_ip: row.broker_ip.clone(),
-            broker_port: row.broker_port,
-            cluster: row.cluster.clone(),
-            topic: row.topics.first().cloned().unwrap_or_default(),
-            topics: row.topics.clone(),
-            consumer_group: row.consumer_group.clone(),
-            client_id: row.client_id.clone(),
-            auto_start: row.auto_start,
-            owner: row.owner.clone(),
-            downstream_processors: shown(&row.processors),
-            policies: row.policies.clone(),
-            dead_letters: dead_letter::standings(&row.topics, &self.parts.catalogue.now()),
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
-    }
-
-    /// What is said about a consumer, and what its worker reports.
-    pub fn look(&self, row: &Row) -> (View, Report) {
-        let slot = self.slots().get(&row.id).cloned().unwrap_or_default();
-        let state = slot.state();
-        let report = match &state.running {
-            Some(running) => running.worker.link.report().clone(),
-            None => state.last.clone(),
-        };
-        (view(row.desired, state.hold.as_deref(), &report), report)
-    }
-
     /// Forgets a consumer that was deleted. The caller has the turn.
     pub async fn forget(&self, _turn: &Turn, id: &str) {
         let slot = self.slot(id);
         self.stop_worker(&slot, id, false).await;
         self.slots().remove(id);
+        if let Some(sharing) = &self.sharing {
+            sharing.drop_one(id);
+        }
     }
 
     /// Stops the worker of a consumer; it is started again by [`Manager::apply`]. The caller has the turn.
@@ -379,6 +353,20 @@ impl Manager {
     /// Restores every consumer and keeps all of them in line with the catalogue until the stop; then
     /// stops them, at most for the time of one stop.
     pub async fn run(self, shutdown: Shutdown) {
+        if let Some(sharing) = self.sharing.clone() {
+            tokio::join!(
+                self.keep(&shutdown),
+                self.share(Arc::clone(&sharing), &shutdown)
+            );
+            self.stop_all().await;
+            self.leave(&sharing).await;
+        } else {
+            self.keep(&shutdown).await;
+            self.stop_all().await;
+        }
+    }
+
+    async fn keep(&self, shutdown: &Shutdown) {
         let mut catalogue = self.parts.catalogue.watch();
         while !shutdown.requested() {
             catalogue.mark_unchanged();
@@ -395,7 +383,6 @@ impl Manager {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
-        self.stop_all().await;
     }
 
     async fn apply_all(&self) {
@@ -406,6 +393,9 @@ impl Manager {
                 return;
             }
         };
+        let known: HashSet<String> = self.slots().keys().cloned().collect();
+        let ours = |row: &Row| self.owns(&row.id) || known.contains(&row.id);
+        let rows: Vec<Row> = rows.into_iter().filter(ours).collect();
         let count = |status| {
             rows.iter()
                 .filter(|row| self.look(row).0.status == status)
@@ -436,6 +426,10 @@ impl Manager {
         };
         let turn = Turn { _guard: guard };
         if let Err(error) = self.apply_fresh(&turn, id).await {
+            if error.0.status == 404 {
+                // Deleted through another instance.
+                return self.forget(&turn, id).await;
+            }
             tracing::debug!(consumer.id = id, error = %error, "not brought in line");
         }
     }
@@ -461,20 +455,6 @@ impl Manager {
             .map(|(id, slot)| self.stop_worker(slot, id, false));
         futures_util::future::join_all(stops).await;
     }
-}
-
-/// Processors without the secrets in their configurations.
-fn shown(
-    processors: &[sluice_model::consumer::Processor],
-) -> Vec<sluice_model::consumer::Processor> {
-    let show = |processor: &sluice_model::consumer::Processor| {
-        let config = redact::config(&processor.config);
-        sluice_model::consumer::Processor {
-            config,
-            ..processor.clone()
-        }
-    };
-    processors.iter().map(show).collect()
 }
 
 /// A processor whose configuration is not allowed any more.

@@ -12,6 +12,7 @@ pub mod ui;
 
 use crate::access::{self, Caller, authenticate};
 use crate::context::Context;
+use crate::relay::relay;
 use actix_web::http::header;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -35,6 +36,7 @@ pub fn configure(config: &mut web::ServiceConfig, context: &Context) {
         .service(web::resource(["/api/health", "/api/health/"]).route(web::get().to(health)))
         .service(
             web::scope("")
+                .wrap(from_fn(relay))
                 .wrap(from_fn(authenticate))
                 .configure(consumers::configure)
                 .configure(control::configure)

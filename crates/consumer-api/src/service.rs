@@ -8,6 +8,7 @@ use crate::dead_letter::{DeadLetters, Requests};
 use crate::destinations::Destinations;
 use crate::follow::Follower;
 use crate::governed::Writer;
+use crate::manager::lease::Sharing;
 use crate::manager::{Manager, Parts};
 use crate::outgoing::Outgoing;
 use crate::routes;
@@ -26,7 +27,7 @@ use sluice_service::http::cookie::Sessions;
 use sluice_service::http::track::track;
 use sluice_service::shutdown::Shutdown;
 use sluice_service::{http, telemetry, tls};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +58,18 @@ fn registry(settings: &DatabaseSettings) -> anyhow::Result<Store> {
     }
 }
 
-fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
+/// How this process shares the work, when the registry can be shared.
+fn sharing(settings: &Settings, store: &Store, address: SocketAddr) -> Option<Arc<Sharing>> {
+    let scheme = if settings.http.tls() { "https" } else { "http" };
+    let url = match settings.instances.url.as_str() {
+        "" => format!("{scheme}://{address}"),
+        url => url.to_owned(),
+    };
+    let sharing = || Arc::new(Sharing::new(url, settings.instances.lease));
+    store.shared().then(sharing)
+}
+
+fn context(settings: Settings, shutdown: Shutdown, address: SocketAddr) -> anyhow::Result<Context> {
     let health = Health::default();
     let store = registry(&settings.database)?;
     let roots = Roots::open(&settings.files.roots).context("open files.roots")?;
@@ -79,7 +91,8 @@ fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
         catalogue.clone(),
         runtime.clone(),
     );
-    let manager = Manager::new(Parts {
+    let shared = sharing(&settings, &store, address);
+    let parts = Parts {
         store: store.clone(),
         clusters: clusters.clone(),
         catalogue: catalogue.clone(),
@@ -90,7 +103,8 @@ fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
         secrets: Secrets::open(&settings.secrets_dir).context("open secrets_dir")?,
         settings: settings.consumers.clone(),
         runtime,
-    });
+    };
+    let manager = Manager::new(parts, shared);
     let dead_letter_topics = Requests {
         client: admin.clone(),
         token_file: settings.admin_api.token_file.clone(),
@@ -108,6 +122,7 @@ fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
         catalogue,
         follower,
         admin,
+        peers: crate::relay::client().context("set up HTTP to other instances")?,
         health,
         shutdown,
     })
@@ -115,8 +130,8 @@ fn context(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Context> {
 
 async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let limit = Duration::from_secs(settings.shutdown_s);
-    let context = context(settings, shutdown.clone())?;
-    let (listener, _) = http::bind(&context.settings.http)?;
+    let (listener, address) = http::bind(&settings.http)?;
+    let context = context(settings, shutdown.clone(), address)?;
     context.follower.recall().await;
     watch_kafka(&context)?;
     let follower = tokio::spawn(context.follower.clone().run(shutdown.clone()));

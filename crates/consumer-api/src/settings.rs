@@ -37,6 +37,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// The registry.
     pub database: DatabaseSettings,
+    /// How instances share a registry.
+    pub instances: InstancesSettings,
     /// Where sinks may write files.
     pub files: FilesSettings,
     /// Batches, retries and stops.
@@ -171,6 +173,39 @@ impl DatabaseSettings {
     }
 }
 
+/// How several instances share the consumers of one registry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstancesSettings {
+    /// Where the others reach this one; empty means `http.listen`.
+    pub url: String,
+    /// Time after which the consumers of an instance that is silent go to the others.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+}
+
+impl InstancesSettings {
+    /// The shortest lease: renewals and looks must fit into it.
+    const LEASE_MIN: Duration = Duration::from_secs(3);
+
+    fn faults(&self, shared: bool, listen: std::net::SocketAddr) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.lease < Self::LEASE_MIN {
+            faults.push(format!("instances.lease is at least {:?}", Self::LEASE_MIN));
+        }
+        let known =
+            url::Url::parse(&self.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !self.url.is_empty() && !known {
+            faults.push("instances.url is an http:// or https:// URL, or empty".to_owned());
+        }
+        if shared && self.url.is_empty() && listen.ip().is_unspecified() {
+            let reason = "others cannot reach the address of http.listen";
+            faults.push(format!("instances.url is needed: {reason}"));
+        }
+        faults
+    }
+}
+
 /// Where sinks may write files.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,6 +266,8 @@ impl sluice_service::Settings for Settings {
         let mut faults = self.http.faults();
         faults.extend(self.kafka.faults());
         faults.extend(self.database.faults());
+        let shared = !self.database.url.expose().is_empty();
+        faults.extend(self.instances.faults(shared, self.http.listen));
         if self.files.roots.is_empty() {
             faults.push("files.roots is empty: file sinks need a directory".to_owned());
         }

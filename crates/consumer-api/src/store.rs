@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod consumers;
+pub mod instances;
 mod postgres;
 pub mod sinks;
 mod sql;
@@ -14,6 +15,7 @@ pub use postgres::PostgresSettings;
 use sluice_service::sqlite::{Database, StoreError};
 use sql::{Db, values};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 
 mod migrations {
@@ -24,6 +26,8 @@ mod migrations {
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
+    /// The instance that this process is, where several share the registry.
+    instance: Arc<Mutex<Option<String>>>,
 }
 
 impl Store {
@@ -33,7 +37,7 @@ impl Store {
     /// When another process owns it, or it cannot be used.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let db = Database::open(path, &migrations::migrations::runner(), Box::new(|_| {}))?;
-        Ok(Self { db: Db::Sqlite(db) })
+        Ok(Self::of(Db::Sqlite(db)))
     }
 
     /// Opens a registry that several instances share.
@@ -42,9 +46,24 @@ impl Store {
     /// When the server does not answer for a while, or refuses.
     pub fn connect(settings: &PostgresSettings) -> Result<Self, StoreError> {
         let db = postgres::Postgres::open(settings)?;
-        Ok(Self {
-            db: Db::Postgres(db),
-        })
+        Ok(Self::of(Db::Postgres(db)))
+    }
+
+    fn of(db: Db) -> Self {
+        Self {
+            db,
+            instance: Arc::default(),
+        }
+    }
+
+    /// Says which instance this process is: only a consumer that it has gets a worker.
+    pub fn name(&self, instance: Option<String>) {
+        *self.instance.lock().unwrap_or_else(PoisonError::into_inner) = instance;
+    }
+
+    fn instance(&self) -> Option<String> {
+        let instance = self.instance.lock();
+        instance.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether other instances may use this registry too.

@@ -170,6 +170,9 @@ pub struct Consumer {
     pub auto_start: bool,
     /// The account that owns it.
     pub owner: String,
+    /// The instance that runs it, where several share the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Where records go.
     pub downstream_processors: Vec<Processor>,
     /// How it meets trouble.

@@ -86,6 +86,11 @@ pub async fn create(
         .store
         .create(row, key, noted("create", &caller.actor.account))
         .await?;
+    if let Some(sharing) = context.manager.sharing()
+        && context.manager.elsewhere(&row.id).await?.is_none()
+    {
+        sharing.adopt(&row.id, row.generation);
+    }
     let turn = context.manager.turn(&row.id).await;
     context.manager.apply(&turn, &row).await;
     drop(turn);

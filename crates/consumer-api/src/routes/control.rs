@@ -88,7 +88,7 @@ async fn told(
 )]
 pub(crate) fn verbs() {}
 
-pub(super) fn write_status(row: &Row, view: View, report: Report) -> ConsumerStatus {
+pub(crate) fn write_status(row: &Row, view: View, report: Report) -> ConsumerStatus {
     let processors = if report.processors.len() == row.processors.len() {
         report.processors.clone()
     } else {

@@ -253,6 +253,7 @@ impl Store {
         key: Option<IdempotencyKey>,
         change: NewChange,
     ) -> Result<Row, Failure> {
+        let instance = self.instance();
         self.db
             .write(move |c| {
                 if let Some(key) = &key
@@ -261,6 +262,9 @@ impl Store {
                     return Ok(first);
                 }
                 insert(c, &row)?;
+                if let Some(instance) = instance {
+                    super::instances::settle(c, &row.id, &instance)?;
+                }
                 append(c, &change, &row.id, None, Some(&json!(row)))?;
                 existing(c, &row.id)
             })
@@ -354,15 +358,21 @@ impl Store {
     /// # Errors
     /// When the consumer does not exist or the database does not answer.
     pub async fn begin_epoch(&self, id: &str) -> Result<i64, Failure> {
-        let id = id.to_owned();
+        let (id, instance) = (id.to_owned(), self.instance());
+        let shared = self.shared();
         self.db
             .write(move |c| {
-                c.execute(
-                    "UPDATE consumers SET epoch = epoch + 1 WHERE id = ?1",
-                    values![&id],
-                )?;
+                locked(c, &id)?;
+                if shared && !super::instances::holds(c, &id, &instance.unwrap_or_default())? {
+                    let detail = "another instance runs this consumer, or is about to";
+                    return Err(Problem::new(Code::Unavailable, detail)
+                        .retry_after(1)
+                        .into());
+                }
+                let sql = "UPDATE consumers SET epoch = epoch + 1 WHERE id = ?1";
+                c.execute(sql, values![&id])?;
                 let now = c.first("SELECT epoch FROM consumers WHERE id = ?1", values![&id])?;
-                now.map(|row| row.int(0)).ok_or_else(|| not_found(&id))
+                Ok(now.unwrap_or_default().int(0))
             })
             .await
     }

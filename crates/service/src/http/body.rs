@@ -123,7 +123,11 @@ impl FromRequest for FormFields {
     }
 }
 
-async fn collect(mut payload: Payload, limits: BodyLimits) -> Result<Bytes, Failure> {
+/// Reads a whole body.
+///
+/// # Errors
+/// 413 when it is too long, 408 when it takes too long, 400 when it breaks off.
+pub async fn collect(mut payload: Payload, limits: BodyLimits) -> Result<Bytes, Failure> {
     let read = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {

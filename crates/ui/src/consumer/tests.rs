@@ -53,6 +53,7 @@ fn sample_consumer() -> (Consumer, ConsumerStatus) {
         client_id: None,
         auto_start: true,
         owner: "ana".to_owned(),
+        instance: None,
         downstream_processors: vec![processor],
         policies: sluice_model::consumer::Policies::default(),
         dead_letters: Vec::new(),
