@@ -98,7 +98,7 @@ impl Sharing {
     /// Whether the time is over in which we may be sure of the lease.
     fn over(&self, now: Instant) -> bool {
         let state = self.state();
-        let sure = self.lease - self.lease / MARGIN;
+        let sure = self.lease.saturating_sub(self.lease / MARGIN);
         state.id.is_some()
             && state
                 .renewed

@@ -50,14 +50,14 @@ impl Manager {
             .collect();
         let places = self.parts.store.places(&away).await?;
         let shown = rows.iter().map(|row| match places.get(&row.id) {
-            Some(place) => self.from_afar(row, place),
+            Some(place) => self.told_of(row, place),
             None => (self.present(row), self.status(row)),
         });
         Ok(shown.collect())
     }
 
     /// What the instance that runs a consumer said about it.
-    fn from_afar(&self, row: &Row, place: &Place) -> (Consumer, ConsumerStatus) {
+    fn told_of(&self, row: &Row, place: &Place) -> (Consumer, ConsumerStatus) {
         let told = place.report.as_deref();
         let told = told.and_then(|text| serde_json::from_str::<ConsumerStatus>(text).ok());
         let mut status = told.unwrap_or_else(|| ConsumerStatus {
@@ -65,8 +65,8 @@ impl Manager {
             ..self.status(row)
         });
         if status.generation < row.generation {
-            status.detail =
-                "the instance that runs it has not acted on the last change yet".to_owned();
+            let late = "the instance that runs it has not acted on the last change yet";
+            late.clone_into(&mut status.detail);
         }
         status.desired = row.desired;
         status.generation = row.generation;
