@@ -5,7 +5,7 @@ use crate::confine::{Fault, Roots};
 use sluice_model::body::Body;
 use sluice_service::secret::Secret;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Environment variables that may be referred to begin with this; others are none of a user's business.
 pub const ENV_PREFIX: &str = "SLUICE_SECRET_";
@@ -62,14 +62,22 @@ impl Secrets {
         }
     }
 
-    fn read_file(&self, name: &str) -> Result<Secret, String> {
+    /// Where a file of the directory is, for libraries that read it themselves.
+    ///
+    /// # Errors
+    /// What is wrong with its name.
+    pub fn path(&self, name: &str) -> Result<PathBuf, String> {
         let Some(dir) = &self.dir else {
             return Err("refers to a file, but the configuration sets no secrets_dir".to_owned());
         };
-        let path = dir.resolve(name).map_err(|fault| match fault {
+        dir.resolve(name).map_err(|fault| match fault {
             Fault::Invalid(message) => message,
             Fault::Outside(_) => "leads out of secrets_dir".to_owned(),
-        })?;
+        })
+    }
+
+    fn read_file(&self, name: &str) -> Result<Secret, String> {
+        let path = self.path(name)?;
         let bad =
             |error: io::Error| format!("names {name}, which cannot be read: {}", error.kind());
         let file = fs_err::File::open(&path).map_err(bad)?;

@@ -1,5 +1,8 @@
 //! What every processor must do, run against all of [`KINDS`], and the bench that the tests share.
 
+mod databases;
+mod servers;
+
 use super::{KINDS, Outside, Processor, Site, kind};
 use crate::batch::Entry;
 use crate::catalogue::Catalogue;
@@ -87,6 +90,22 @@ impl Bench {
             catalogue: self.catalogue.clone(),
             runtime: self.runtime.handle().clone(),
         }
+    }
+
+    /// A processor with an identity of its own: databases outlive the bench.
+    pub(super) fn build_as(
+        &self,
+        processor_id: &str,
+        epoch: i64,
+        config: &Value,
+    ) -> Box<dyn Processor> {
+        let site = Site {
+            processor_id: processor_id.to_owned(),
+            epoch,
+            ..self.site(7)
+        };
+        let config = config.as_object().unwrap();
+        kind("database_sync").unwrap().build(config, site).unwrap()
     }
 
     pub(super) fn build(&self, name: &str, config: &Value) -> Box<dyn Processor> {

@@ -1,14 +1,26 @@
-//! `database_sync`: a row a record in an embedded SQLite file, exactly once: rows and offsets are
-//! written in one transaction, and the offsets there are the truth.
+//! `database_sync`: rows in SQLite, PostgreSQL, MySQL or MariaDB, or entries in Redis, exactly once.
+//!
+//! What is written and how far it is are one transaction, and the offsets there are the truth. Opening
+//! takes over: it counts up an epoch, and a writer that finds another epoch than its own is fenced.
+
+mod dsn;
+mod layout;
+mod mysql;
+mod postgres;
+mod redis;
+mod sqlite;
 
 use super::{Kind, Outside, Processor, SinkError, Site, ends, path_fault};
 use crate::batch::Entry;
+use crate::secrets::{self, Reference};
 use crate::watermark::Positions;
-use rusqlite::{Connection, TransactionBehavior, params};
+use dsn::{Server, Speaks, Target};
+use layout::{COLUMNS_MAX, Cell, Layout, NAME_BYTES_MAX, Source, is_name};
 use serde_json::{Map, Value, json};
 use sluice_model::body::Body;
 use sluice_model::problem::Code;
-use std::time::Duration;
+use std::path::PathBuf;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The registry line.
 pub(super) const KIND: Kind = Kind {
@@ -20,10 +32,101 @@ pub(super) const KIND: Kind = Kind {
 
 /// The table when the configuration names none.
 const TABLE: &str = "records";
-/// The longest name of a table.
-const TABLE_BYTES_MAX: usize = 63;
-/// How long a statement waits for a reader or writer of the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The stream of Redis when the configuration names none.
+const STREAM: &str = "{topic}";
+/// The longest pattern of a key.
+const PATTERN_BYTES_MAX: usize = 512;
+
+/// `(topic, partition, topic id, next offset)`.
+type PositionRow = (String, i32, i64, i64);
+
+/// A kind of database.
+trait Backend: Send {
+    /// Connects, makes what is missing and ours, takes over, and reads what is held.
+    fn open(&mut self) -> Result<Vec<PositionRow>, SinkError>;
+    /// Writes records and moves offsets, both or none, unless somebody else has taken over.
+    fn write(&mut self, batch: &[Entry<'_>], moves: &[PositionRow]) -> Result<(), SinkError>;
+    /// Takes over and moves offsets.
+    fn rewind(&mut self, moves: &[PositionRow]) -> Result<(), SinkError>;
+}
+
+/// What a configuration says beside the address.
+#[derive(Clone, Debug, Default)]
+struct Trust {
+    password: Option<Reference>,
+    /// Authorities of the server's certificate, in the directory of secrets; else the public ones.
+    authorities: Option<String>,
+}
+
+impl Trust {
+    /// TLS as the server's certificate is to be checked.
+    fn connector(&self, site: &Site) -> Result<MakeRustlsConnect, SinkError> {
+        let Some(file) = self.authorities_file(site)? else {
+            sluice_service::tls::install_crypto();
+            return Ok(MakeRustlsConnect::with_webpki_roots());
+        };
+        let config = sluice_service::tls::client_config(&file)
+            .map_err(|error| SinkError::environment(format!("ca_file: {error:#}")))?;
+        Ok(MakeRustlsConnect::new(config))
+    }
+
+    fn authorities_file(&self, site: &Site) -> Result<Option<PathBuf>, SinkError> {
+        let path = self
+            .authorities
+            .as_deref()
+            .map(|name| site.secrets.path(name));
+        path.transpose()
+            .map_err(|message| SinkError::environment(format!("ca_file {message}")))
+    }
+}
+
+/// The rows of a batch, one after the other.
+struct Rows<'e> {
+    cells: Vec<Cell<'e>>,
+    width: usize,
+}
+
+impl<'e> Rows<'e> {
+    fn of(layout: &Layout, batch: &[Entry<'e>], site: &Site, nul: bool) -> Result<Self, SinkError> {
+        let width = layout.columns.len();
+        let mut cells = Vec::with_capacity(batch.len() * width);
+        for entry in batch {
+            layout.row(entry, site.topic_id(entry.topic), nul, &mut cells)?;
+        }
+        Ok(Self { cells, width })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[Cell<'e>]> {
+        self.cells.chunks(self.width)
+    }
+
+    fn cells(&self) -> &[Cell<'e>] {
+        &self.cells
+    }
+
+    fn count(&self) -> usize {
+        self.cells.len() / self.width.max(1)
+    }
+
+    fn bytes(&self) -> usize {
+        self.cells.iter().map(Cell::bytes).sum()
+    }
+}
+
+fn not_open() -> SinkError {
+    SinkError::transient("the database is not open")
+}
+
+/// Refuses to go on when another one has taken over.
+fn unfenced(mine: bool) -> Result<(), SinkError> {
+    if mine {
+        Ok(())
+    } else {
+        Err(SinkError::fenced(
+            "another writer has taken over this sink's place in the database",
+        ))
+    }
+}
 
 fn schema() -> Value {
     json!({
@@ -32,278 +135,238 @@ fn schema() -> Value {
         "properties": {
             "dsn": {
                 "type": "string",
-                "description": "sqlite:PATH, under a directory of files.roots; a file named after the \
-                                consumer under the first one when absent. db_dsn is another name of it."
+                "description": "sqlite:PATH under a directory of files.roots (a file named after the consumer under \
+                                the first one when absent), postgres://USER@HOST:PORT/DATABASE, \
+                                mysql://USER@HOST:PORT/DATABASE or redis://HOST:PORT/NUMBER; host and port must be \
+                                in the configuration's destinations. ?sslmode=require checks the server's \
+                                certificate and is the default of PostgreSQL and MySQL on other machines; \
+                                ?sslmode=disable sends in the clear. Passwords are better referred to."
             },
             "db_dsn": {"type": "string", "description": "The same as dsn."},
+            "password_file": {"type": "string", "description": "A file under secrets_dir that holds the password."},
+            "password_env": {"type": "string", "description": "A variable SLUICE_SECRET_... that holds the password."},
+            "ca_file": {
+                "type": "string",
+                "description": "A PEM file under secrets_dir with the authorities of the server's certificate; the \
+                                public ones when absent."
+            },
             "table": {
-                "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,62}$", "default": TABLE,
-                "description": "The table; created when it is missing, a column for each member of a record."
+                "type": "string", "default": TABLE,
+                "description": "The table, or SCHEMA.TABLE. Without columns it is made when it is missing, with a \
+                                column for each member of a record and the primary key topic, topic_id, partition, \
+                                offset."
+            },
+            "columns": {
+                "type": "object", "additionalProperties": {"type": "string"},
+                "description": "Maps columns of a table that exists: \"/a/b\" is a JSON pointer into the value (null \
+                                where there is nothing), or $topic, $partition, $offset, $timestamp, $timestamp_ms, \
+                                $key, $value, $headers, $header.NAME. The database casts to the columns' types."
+            },
+            "stream": {
+                "type": "string", "default": STREAM,
+                "description": "Redis: the stream that records are added to; has the places {topic}, {partition}, \
+                                {offset}, {key}."
+            },
+            "key_pattern": {
+                "type": "string",
+                "description": "Redis, instead of stream: the key that a record's value is set at; a tombstone \
+                                deletes it."
             }
         }
     })
 }
 
-/// The path that a DSN names.
-fn sqlite_path(dsn: &str) -> Result<&str, String> {
-    let path = match dsn.split_once(':') {
-        Some(("sqlite" | "sqlite3" | "file", rest)) => rest.strip_prefix("//").unwrap_or(rest),
-        Some((scheme, _)) => {
-            let scheme = scheme.split('+').next().unwrap_or_default();
-            return Err(format!(
-                "databases of the kind {scheme:?} are not supported yet; sqlite:PATH is"
-            ));
-        }
-        None => dsn,
-    };
-    // A query part would be options of the driver, and none is allowed.
-    if path.contains('?') {
-        Err("takes no options after the path".to_owned())
-    } else {
-        Ok(path)
-    }
-}
-
 fn check(body: &mut Body, outside: &Outside<'_>) -> Option<Code> {
-    if let Some(table) = body.text("table").filter(|table| !is_identifier(table)) {
-        let rule =
-            "is letters, digits and _, not starting with a digit, and no name of SQLite's own";
-        body.invalid("table", format!("{rule}; {table:?} is not"));
+    check_table(body);
+    check_columns(body);
+    let table = body.text("table").is_some() || body.object("columns").is_some();
+    let patterns = check_patterns(body);
+    let password = secrets::reference(body, outside.secrets, "password_file", "password_env");
+    let authorities = body.text("ca_file");
+    if let Some(name) = &authorities
+        && let Err(message) = outside.secrets.check(&Reference::File(name.clone()))
+    {
+        body.invalid("ca_file", message);
     }
     let dsn = body.text("dsn").map(|dsn| ("dsn", dsn));
     let alias = body.text("db_dsn").map(|dsn| ("db_dsn", dsn));
     if dsn.is_some() && alias.is_some() {
         body.invalid("db_dsn", "is another name of dsn; give one of them");
     }
-    let (name, dsn) = dsn.or(alias)?;
-    match sqlite_path(&dsn) {
-        Ok(path) => outside
-            .roots
-            .resolve(path)
-            .err()
-            .map(|fault| path_fault(body, name, fault)),
-        Err(message) => {
-            body.invalid(name, message);
-            None
+    let target = dsn.or(alias).map(|(name, dsn)| (name, Target::parse(&dsn)));
+    let redis = matches!(&target, Some((_, Ok(Target::Server(s)))) if s.speaks == Speaks::Redis);
+    if redis && table {
+        body.invalid(
+            "table",
+            "is of databases with tables; Redis has stream and key_pattern",
+        );
+    }
+    if patterns && !redis {
+        body.invalid("stream", "and key_pattern are of redis://");
+    }
+    let server = matches!(&target, Some((_, Ok(Target::Server(_)))));
+    if !server && (password.is_some() || authorities.is_some()) {
+        body.invalid(
+            "dsn",
+            "names no server, so there is no password or certificate",
+        );
+    }
+    let (name, target) = target?;
+    match target {
+        Ok(Target::Sqlite(path)) => {
+            let fault = outside.roots.resolve(&path).err()?;
+            return Some(path_fault(body, name, fault));
+        }
+        Ok(Target::Server(server)) => {
+            if server.password.is_some() && password.is_some() {
+                body.invalid(name, "holds a password beside the one that is referred to");
+            }
+            if let Err(message) = server.check(outside) {
+                body.invalid(name, message);
+            }
+        }
+        Err(message) => body.invalid(name, message),
+    }
+    None
+}
+
+fn check_table(body: &mut Body) {
+    let Some(table) = body.text("table") else {
+        return;
+    };
+    let parts: Vec<_> = table.split('.').collect();
+    let own = table.to_ascii_lowercase().starts_with("sqlite_");
+    if parts.len() > 2 || own || !parts.iter().all(|part| is_name(part)) {
+        let rule = format!(
+            "is TABLE or SCHEMA.TABLE of letters, digits, _, - and $, each at most {NAME_BYTES_MAX} bytes, and no \
+             table of our own or of SQLite's"
+        );
+        body.invalid("table", format!("{rule}; {table:?} is not"));
+    }
+}
+
+fn check_columns(body: &mut Body) {
+    let Some(columns) = body.object("columns") else {
+        return;
+    };
+    if columns.is_empty() || columns.len() > COLUMNS_MAX {
+        body.invalid("columns", format!("maps 1 to {COLUMNS_MAX} columns"));
+    }
+    for (name, source) in &columns {
+        if !is_name(name) {
+            body.invalid("columns", format!("{name:?} is no name of a column"));
+        }
+        match source.as_str().map(Source::parse) {
+            Some(Ok(_)) => {}
+            Some(Err(message)) => body.invalid("columns", format!("{name:?} {message}")),
+            None => body.invalid("columns", format!("{name:?} maps to no string")),
         }
     }
 }
 
-fn is_identifier(name: &str) -> bool {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let starts = name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-    let lower = name.to_ascii_lowercase();
-    let own = lower.starts_with("sqlite_") || lower == "sluice_offsets";
-    plain && starts && !own && name.len() <= TABLE_BYTES_MAX
+/// Whether anything is said about Redis.
+fn check_patterns(body: &mut Body) -> bool {
+    let stream = body.text("stream").map(|pattern| ("stream", pattern));
+    let key = body
+        .text("key_pattern")
+        .map(|pattern| ("key_pattern", pattern));
+    if stream.is_some() && key.is_some() {
+        body.invalid("key_pattern", "is instead of stream; give one of them");
+    }
+    let Some((name, pattern)) = stream.or(key) else {
+        return false;
+    };
+    if let Err(message) = redis::Shape::check(&pattern) {
+        body.invalid(name, message);
+    }
+    if pattern.len() > PATTERN_BYTES_MAX {
+        body.invalid(name, format!("has at most {PATTERN_BYTES_MAX} bytes"));
+    }
+    true
 }
 
 fn build(config: &Map<String, Value>, site: Site) -> Result<Box<dyn Processor>, SinkError> {
     let text = |name: &str| config.get(name).and_then(Value::as_str);
-    let path = match text("dsn").or_else(|| text("db_dsn")) {
-        Some(dsn) => sqlite_path(dsn).map_err(SinkError::environment)?.to_owned(),
-        None => format!("{}.db", site.consumer_id),
+    let target = match text("dsn").or_else(|| text("db_dsn")) {
+        Some(dsn) => {
+            Target::parse(dsn).map_err(|fault| SinkError::environment(format!("dsn {fault}")))?
+        }
+        None => Target::Sqlite(format!("{}.db", site.consumer_id)),
     };
-    let table = text("table").unwrap_or(TABLE).to_owned();
-    Ok(Box::new(DatabaseSync {
-        path,
-        table,
-        site,
-        connection: None,
-    }))
+    let columns = config.get("columns").and_then(Value::as_object);
+    let layout = Layout::of(text("table").unwrap_or(TABLE), columns)
+        .map_err(|fault| SinkError::environment(format!("columns: {fault}")))?;
+    let file = text("password_file").map(|name| Reference::File(name.to_owned()));
+    let trust = Trust {
+        password: file.or_else(|| text("password_env").map(|name| Reference::Env(name.to_owned()))),
+        authorities: text("ca_file").map(str::to_owned),
+    };
+    let shape = match text("key_pattern") {
+        Some(pattern) => redis::Shape::Key(pattern.to_owned()),
+        None => redis::Shape::Stream(text("stream").unwrap_or(STREAM).to_owned()),
+    };
+    let backend = backend(target, trust, layout, shape, site.clone());
+    Ok(Box::new(DatabaseSync { backend, site }))
+}
+
+fn backend(
+    target: Target,
+    trust: Trust,
+    layout: Layout,
+    shape: redis::Shape,
+    site: Site,
+) -> Box<dyn Backend> {
+    let server: Server = match target {
+        Target::Sqlite(path) => return Box::new(sqlite::Sqlite::new(path, layout, site)),
+        Target::Server(server) => server,
+    };
+    match server.speaks {
+        Speaks::Postgres => Box::new(postgres::Postgres::new(server, trust, layout, site)),
+        Speaks::Mysql => Box::new(mysql::Mysql::new(server, trust, layout, site)),
+        Speaks::Redis => Box::new(redis::Redis::new(server, trust, shape, site)),
+    }
 }
 
 struct DatabaseSync {
-    path: String,
-    table: String,
+    backend: Box<dyn Backend>,
     site: Site,
-    connection: Option<Connection>,
 }
 
 impl DatabaseSync {
-    fn connect(&self) -> Result<Connection, SinkError> {
-        let (file, path) = self.site.roots.open_file(&self.path)?;
-        drop(file);
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(&format!(
-            "CREATE TABLE IF NOT EXISTS \"{}\" (
-                 topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
-                 timestamp TEXT, key TEXT, value TEXT, headers TEXT NOT NULL,
-                 key_encoding TEXT NOT NULL, value_encoding TEXT NOT NULL);
-             CREATE TABLE IF NOT EXISTS sluice_offsets (
-                 processor_id TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
-                 topic_id INTEGER NOT NULL, next_offset INTEGER NOT NULL,
-                 PRIMARY KEY (processor_id, topic, partition)) WITHOUT ROWID;",
-            self.table
-        ))?;
-        Ok(connection)
-    }
-
-    fn held(&self, connection: &Connection) -> Result<Positions, SinkError> {
-        let mut held = Positions::default();
-        let mut query = connection.prepare(
-            "SELECT topic, partition, topic_id, next_offset FROM sluice_offsets WHERE processor_id = ?1",
-        )?;
-        let mut rows = query.query([&self.site.processor_id])?;
-        while let Some(row) = rows.next()? {
-            let topic: String = row.get(0)?;
-            // A topic that was deleted and made again starts anew.
-            if self.site.topic_id(&topic) == row.get::<_, i64>(2)? {
-                held.set(&topic, row.get(1)?, row.get(3)?);
-            }
-        }
-        Ok(held)
+    fn row(&self, topic: &str, partition: i32, next: i64) -> PositionRow {
+        (topic.to_owned(), partition, self.site.topic_id(topic), next)
     }
 }
 
 impl Processor for DatabaseSync {
     fn open(&mut self) -> Result<Positions, SinkError> {
-        self.connection = None;
-        let connection = self.connect()?;
-        let held = self.held(&connection)?;
-        self.connection = Some(connection);
+        let mut held = Positions::default();
+        for (topic, partition, topic_id, next) in self.backend.open()? {
+            // A topic that was deleted and made again starts anew.
+            if self.site.topic_id(&topic) == topic_id {
+                held.set(&topic, partition, next);
+            }
+        }
         Ok(held)
     }
 
     fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError> {
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(SinkError::transient("the database is not open"));
-        };
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
-            let mut insert = transaction.prepare_cached(&format!(
-                "INSERT INTO \"{}\" (topic, partition, offset, timestamp, key, value, headers,
-                 key_encoding, value_encoding) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                self.table
-            ))?;
-            for entry in batch {
-                let record = entry.record();
-                insert.execute(params![
-                    record.topic,
-                    record.partition,
-                    record.offset,
-                    record.timestamp.map(|at| at.to_string()),
-                    record.key,
-                    record.value,
-                    json!(record.headers).to_string(),
-                    json!(record.key_encoding).as_str(),
-                    json!(record.value_encoding).as_str(),
-                ])?;
-            }
-            for (topic, partition, next) in ends(batch).iter() {
-                upsert(&transaction, &self.site, topic, partition, next)?;
-            }
-        }
-        Ok(transaction.commit()?)
+        let ends = ends(batch);
+        let moves: Vec<_> = ends
+            .iter()
+            .map(|(topic, partition, next)| self.row(topic, partition, next))
+            .collect();
+        self.backend.write(batch, &moves)
     }
 
     fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError> {
-        let mut connection = self.connect()?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (topic, partition, next) in targets {
-            upsert(&transaction, &self.site, topic, *partition, *next)?;
-        }
-        Ok(transaction.commit()?)
+        let moves: Vec<_> = targets
+            .iter()
+            .map(|(topic, partition, next)| self.row(topic, *partition, *next))
+            .collect();
+        self.backend.rewind(&moves)
     }
-}
-
-fn upsert(
-    connection: &Connection,
-    site: &Site,
-    topic: &str,
-    partition: i32,
-    next: i64,
-) -> Result<(), SinkError> {
-    let mut upsert = connection.prepare_cached(
-        "INSERT INTO sluice_offsets (processor_id, topic, partition, topic_id, next_offset)
-         VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (processor_id, topic, partition)
-         DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
-    )?;
-    upsert.execute(params![
-        site.processor_id,
-        topic,
-        partition,
-        site.topic_id(topic),
-        next
-    ])?;
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::processors::conformance::{Bench, entries};
-
-    #[test]
-    fn an_empty_configuration_writes_a_column_per_member_to_a_file_named_after_the_consumer() {
-        let bench = Bench::new();
-        let mut sink = bench.build("database_sync", &json!({}));
-        assert_eq!(sink.open().unwrap(), Positions::default());
-        let mut batch = entries(0..2);
-        batch[1].key = Some(&[0xff]);
-        batch[1].value = None;
-        sink.write(&batch).unwrap();
-        let path = bench
-            .roots
-            .first()
-            .join(format!("{}.db", bench.consumer_id));
-        let db = Connection::open(path).unwrap();
-        let row = db
-            .query_row(
-                "SELECT topic, key, value, headers, key_encoding FROM records WHERE offset = 1",
-                [],
-                |r| {
-                    Ok((
-                        r.get::<_, String>(0)?,
-                        r.get::<_, String>(1)?,
-                        r.get::<_, Option<String>>(2)?,
-                        r.get::<_, String>(3)?,
-                        r.get::<_, String>(4)?,
-                    ))
-                },
-            )
-            .unwrap();
-        assert_eq!(
-            row,
-            (
-                "t".into(),
-                "/w==".into(),
-                None,
-                "[[\"h\",\"v\"]]".into(),
-                "base64".into()
-            )
-        );
-        drop(sink);
-        let mut again = bench.build("database_sync", &json!({}));
-        assert_eq!(again.open().unwrap().get("t", 0), Some(2));
-    }
-
-    #[test]
-    fn only_sqlite_is_spoken_and_the_others_are_named() {
-        assert_eq!(sqlite_path("sqlite:x.db"), Ok("x.db"));
-        assert_eq!(sqlite_path("sqlite:///a/x.db"), Ok("/a/x.db"));
-        assert_eq!(sqlite_path("x.db"), Ok("x.db"));
-        assert!(
-            sqlite_path("postgresql://u:p@h/db")
-                .unwrap_err()
-                .contains("postgresql")
-        );
-        assert!(
-            !sqlite_path("mysql+aiomysql://u:secret@h/db")
-                .unwrap_err()
-                .contains("secret")
-        );
-        for (table, good) in [
-            ("records", true),
-            ("a\"b", false),
-            ("1a", false),
-            ("sqlite_x", false),
-            ("", false),
-        ] {
-            assert_eq!(is_identifier(table), good, "{table}");
-        }
-    }
-}
+mod tests;
