@@ -1,9 +1,12 @@
 //! One use case a file: what the routes ask for, with the caller and the instant as arguments.
 
 pub mod change;
+pub mod dead_letters;
 pub mod lag;
 pub mod offsets;
 pub mod policies;
+pub mod range;
+pub mod side;
 pub mod spec;
 pub mod targets;
 

@@ -1,6 +1,6 @@
 //! The OpenAPI document of every route.
 
-use crate::routes::{consumers, control, groups, stream, topics};
+use crate::routes::{consumers, control, groups, recovery, stream, topics};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -11,6 +11,7 @@ use utoipa::{Modify, OpenApi};
     paths(
         consumers::create, consumers::list, consumers::get, consumers::put, consumers::delete,
         consumers::processors, consumers::audit,
+        recovery::list, recovery::send_again,
         control::verbs, control::status, control::lag, control::move_offsets,
         groups::list, groups::offsets,
         topics::active, topics::records, stream::stream

@@ -5,6 +5,7 @@ pub mod control;
 pub mod docs;
 pub mod groups;
 pub mod records;
+pub mod recovery;
 pub mod stream;
 pub mod tail;
 pub mod topics;
@@ -39,6 +40,7 @@ pub fn configure(config: &mut web::ServiceConfig, context: &Context) {
                 .wrap(from_fn(relay))
                 .wrap(from_fn(authenticate))
                 .configure(consumers::configure)
+                .configure(recovery::configure)
                 .configure(control::configure)
                 .configure(groups::configure)
                 .configure(topics::configure)

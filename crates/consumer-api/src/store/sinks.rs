@@ -17,6 +17,8 @@ pub struct Sinks {
     runtime: Handle,
     /// The consumer and the epoch of its worker, unless nothing is at stake.
     fence: Option<(String, i64)>,
+    /// Remembers nothing: for processors that are no consumer's own.
+    detached: bool,
 }
 
 impl Sinks {
@@ -25,6 +27,16 @@ impl Sinks {
             db,
             runtime,
             fence: None,
+            detached: false,
+        }
+    }
+
+    /// The same for processors beside those of a consumer: nothing is known, and nothing is kept.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self {
+            detached: true,
+            ..self
         }
     }
 
@@ -42,6 +54,9 @@ impl Sinks {
         &self,
         command: impl FnOnce(&mut dyn Sql) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
+        if self.detached {
+            return Ok(());
+        }
         let fence = self.fence.clone();
         self.runtime.block_on(self.db.write(move |c| {
             if let Some((consumer_id, epoch)) = fence {
@@ -61,6 +76,9 @@ impl Sinks {
     /// # Errors
     /// When the database does not answer.
     pub fn length(&self, path: &Path) -> Result<Option<u64>, StoreError> {
+        if self.detached {
+            return Ok(None);
+        }
         let path = path.display().to_string();
         let sql = "SELECT length FROM sink_files WHERE path = ?1";
         let read = self.db.read(move |c| {
@@ -88,6 +106,9 @@ impl Sinks {
         processor_id: &str,
         topic_ids: &HashMap<String, i64>,
     ) -> Result<Positions, StoreError> {
+        if self.detached {
+            return Ok(Positions::default());
+        }
         let processor_id = processor_id.to_owned();
         let read = self.db.read(move |c| {
             c.query(
