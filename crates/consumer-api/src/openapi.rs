@@ -14,7 +14,7 @@ use utoipa::{Modify, OpenApi};
         recovery::list, recovery::send_again,
         control::verbs, control::status, control::lag, control::move_offsets,
         groups::list, groups::offsets,
-        topics::active, topics::records, stream::stream
+        topics::active, topics::records, stream::stream, stream::stream_socket
     ),
     security(("token" = [])),
     modifiers(&Token)

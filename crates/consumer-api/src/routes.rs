@@ -6,6 +6,7 @@ pub mod docs;
 pub mod groups;
 pub mod records;
 pub mod recovery;
+pub mod socket;
 pub mod stream;
 pub mod tail;
 pub mod topics;

@@ -114,7 +114,7 @@ fn context(settings: Settings, shutdown: Shutdown, address: SocketAddr) -> anyho
         dead_letter_topics,
         verifier: Verifier::new(admin.clone(), settings.auth_stale_max),
         sessions: Sessions::new(COOKIE, settings.http.tls()),
-        hub: Hub::new(Arc::clone(clusters.governed())),
+        hub: Hub::new(Arc::clone(clusters.governed()), &settings.stream),
         settings: Arc::new(settings),
         store,
         manager,
@@ -136,6 +136,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     watch_kafka(&context)?;
     let follower = tokio::spawn(context.follower.clone().run(shutdown.clone()));
     let manager = tokio::spawn(context.manager.clone().run(shutdown.clone()));
+    let hub = tokio::spawn(context.hub.clone().run(shutdown.clone()));
     let server = server(&context, listener)?;
     let handle = server.handle();
     let stop = async {
@@ -143,7 +144,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         handle.stop(true).await;
     };
     let (served, ()) = tokio::join!(server, stop);
-    let joined = tokio::time::timeout(limit, async { tokio::join!(follower, manager) }).await;
+    let joined = tokio::time::timeout(limit, async { tokio::join!(follower, manager, hub) }).await;
     if joined.is_err() {
         tracing::warn!("not everything ended in time; what is not committed is read again");
     }

@@ -248,11 +248,22 @@ pub struct ConsumersSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSettings {
-    /// Bytes that may wait for one viewer.
+    /// Bytes of a topic's newest records that are kept for all viewers of it.
     pub buffer_bytes: usize,
+    /// What happens to a viewer who falls further behind, unless its request says.
+    pub policy: crate::routes::tail::Policy,
     /// Time between heartbeats on a quiet stream.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
+    /// Streams that are open at one time.
+    pub viewers_max: usize,
+    /// Age at which a stream ends; its client comes back with the last id.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// Clients that read further back, for all viewers and listings together.
+    pub catch_up_readers: usize,
+    /// Bytes that one filtered stream may look at further back.
+    pub scan_bytes_max: u64,
 }
 
 /// The longest `consumers.stop_timeout`: a deletion answers within 30 s.
@@ -292,8 +303,17 @@ impl sluice_service::Settings for Settings {
                 "consumers.stop_timeout is at most {STOP_TIMEOUT_MAX:?}"
             ));
         }
-        if self.stream.heartbeat.is_zero() || self.stream.buffer_bytes == 0 {
-            faults.push("stream.heartbeat and stream.buffer_bytes are above zero".to_owned());
+        let stream = &self.stream;
+        if stream.heartbeat.is_zero() || stream.max_age.is_zero() {
+            faults.push("stream.heartbeat and stream.max_age are above zero".to_owned());
+        }
+        if stream.buffer_bytes == 0
+            || stream.viewers_max == 0
+            || stream.catch_up_readers == 0
+            || stream.scan_bytes_max == 0
+        {
+            let keys = "buffer_bytes, viewers_max, catch_up_readers and scan_bytes_max";
+            faults.push(format!("stream: {keys} are at least 1"));
         }
         faults.extend(self.cluster_faults());
         faults

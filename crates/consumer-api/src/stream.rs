@@ -1,23 +1,34 @@
-//! The live tail: viewers of topics, each with a bounded buffer; one Kafka reader a topic for all who
-//! look at its end, and a reader of their own for those who start further back.
+//! The live tail: viewers of topics. One Kafka reader a topic serves all who look at its end from one
+//! bounded [`log`]; who is further back reads by turns from a small [`pool`] until it gets there.
 
+pub mod chunk;
 pub mod cursor;
+pub mod filter;
+pub mod log;
+pub mod pool;
 pub mod reader;
-pub mod viewer;
+pub mod start;
 
 use crate::clusters::Cluster;
-use cursor::Cursor;
-use reader::{Reader, Start};
+use crate::settings::StreamSettings;
+use cursor::Place;
+use pool::Pool;
+use reader::{Feed, Reader};
 use sluice_model::problem::{Code, Problem};
+use sluice_service::shutdown::Shutdown;
+use start::{Gap, Start};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use viewer::Viewer;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
 
-/// Streams that are open at one time.
-const STREAMS_MAX: usize = 4096;
-/// Readers that serve one stream each, at one time.
-const PRIVATE_READERS_MAX: usize = 128;
+/// Kilobytes that a reader fetches ahead.
+const PREFETCH_KIB: u32 = 2 * 1024;
+/// Time between two looks for clients that nobody uses.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+/// Tries to attach to a reader that may end for want of viewers at just that moment.
+const ATTACH_TRIES: u32 = 3;
 
 /// All readers of this process. Clones share them.
 #[derive(Clone, Debug)]
@@ -25,47 +36,58 @@ pub struct Hub {
     cluster: Arc<Cluster>,
     shared: Arc<Mutex<HashMap<String, Arc<Reader>>>>,
     streams: Arc<AtomicUsize>,
-    private: Arc<AtomicUsize>,
+    streams_max: usize,
+    log_bytes: usize,
+    pool: Pool,
 }
 
 /// A place among a bounded number; given back when dropped.
 #[derive(Debug)]
 pub struct Permit(Arc<AtomicUsize>);
 
-impl Permit {
-    fn take(count: &Arc<AtomicUsize>, max: usize, what: &str) -> Result<Self, Problem> {
-        let taken = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-            (n < max).then_some(n + 1)
-        });
-        if taken.is_ok() {
-            Ok(Self(Arc::clone(count)))
-        } else {
-            let detail = format!("{max} {what} are open already; try again");
-            Err(Problem::new(Code::Busy, detail).retry_after(5))
-        }
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let before = self.0.fetch_sub(1, Ordering::AcqRel);
+        metrics::gauge!("stream_viewers").set(before.saturating_sub(1) as f64);
     }
 }
 
 impl Hub {
     /// A hub of the governed cluster.
-    pub fn new(cluster: Arc<Cluster>) -> Self {
+    pub fn new(cluster: Arc<Cluster>, settings: &StreamSettings) -> Self {
         Self {
+            pool: Pool::new(Arc::clone(&cluster), settings.catch_up_readers),
             cluster,
             shared: Arc::default(),
             streams: Arc::default(),
-            private: Arc::default(),
+            streams_max: settings.viewers_max,
+            log_bytes: settings.buffer_bytes,
         }
     }
 
-    /// The cluster that is read.
-    pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+    /// The clients that read further back.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Closes what nobody uses any more, until the stop.
+    pub async fn run(self, shutdown: Shutdown) {
+        let sweep = async {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                let pool = self.pool.clone();
+                if tokio::task::spawn_blocking(move || pool.sweep())
+                    .await
+                    .is_err()
+                {
+                    tracing::warn!("a fault of ours while idle clients were closed");
+                }
+            }
+        };
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = sweep => {}
+        }
     }
 
     /// The right to open one stream.
@@ -73,96 +95,70 @@ impl Hub {
     /// # Errors
     /// 429 when too many are open.
     pub fn admit(&self) -> Result<Permit, Problem> {
-        let permit = Permit::take(&self.streams, STREAMS_MAX, "streams")?;
-        metrics::gauge!("stream_viewers").set(self.streams.load(Ordering::Acquire) as f64);
-        Ok(permit)
+        let max = self.streams_max;
+        let taken = self
+            .streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < max).then_some(n + 1)
+            });
+        let Ok(before) = taken else {
+            metrics::counter!("stream_refused_total", "reason" => "viewers_max").increment(1);
+            let detail = format!("{max} streams are open already; try again");
+            return Err(Problem::new(Code::Busy, detail).retry_after(5));
+        };
+        metrics::gauge!("stream_viewers").set((before + 1) as f64);
+        Ok(Permit(Arc::clone(&self.streams)))
     }
 
-    fn shared(&self) -> MutexGuard<'_, HashMap<String, Arc<Reader>>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Attaches a viewer to the end of a topic. The answer is where the end is: every record from there
-    /// on will come. Blocks.
+    /// Attaches a viewer to the end of a topic; it is rung when there is something new.
     ///
     /// # Errors
-    /// 503 when Kafka does not answer in time.
-    pub fn attach(
-        &self,
-        topic: &str,
-        viewer: &Arc<Viewer>,
-    ) -> Result<(Attachment, Cursor), Problem> {
-        let mut refusal = None;
-        // A reader may end for want of viewers just when one comes: the second try starts another.
-        for _ in 0..2 {
-            let reader = self.reader(topic)?;
-            match reader.attach(viewer) {
-                Ok(cursor) => {
-                    let viewer = Arc::clone(viewer);
-                    return Ok((
-                        Attachment {
-                            reader,
-                            viewer,
-                            _permit: None,
-                        },
-                        cursor,
-                    ));
-                }
-                Err(problem) => refusal = Some(problem),
+    /// When the system gives no thread for a reader.
+    pub fn attach(&self, topic: &str, topic_id: i64, bell: &Arc<Notify>) -> Result<Feed, Problem> {
+        for _ in 0..ATTACH_TRIES {
+            let reader = self.reader(topic, topic_id)?;
+            if let Some(feed) = reader.attach(bell) {
+                return Ok(feed);
             }
         }
-        Err(refusal.unwrap_or_else(|| crate::app::kafka_problem("the topic cannot be read now")))
+        Err(crate::app::kafka_problem("the topic cannot be read now"))
     }
 
-    fn reader(&self, topic: &str) -> Result<Arc<Reader>, Problem> {
-        let mut shared = self.shared();
-        shared.retain(|_, reader| !reader.ended());
-        if let Some(reader) = shared.get(topic) {
+    fn reader(&self, topic: &str, topic_id: i64) -> Result<Arc<Reader>, Problem> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = shared.get(topic).filter(|reader| reader.serves(topic_id)) {
             return Ok(Arc::clone(reader));
         }
-        let reader = Reader::shared(&self.cluster, topic)?;
+        let reader = Reader::start(&self.cluster, topic, topic_id, self.log_bytes)?;
         shared.insert(topic.to_owned(), Arc::clone(&reader));
         Ok(reader)
     }
 
-    /// Attaches a viewer to a reader of its own that starts further back. Blocks.
+    /// Attaches a viewer to the end of a topic if somebody looks at it already.
+    pub fn peek(&self, topic: &str, topic_id: i64, bell: &Arc<Notify>) -> Option<Feed> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = shared
+            .get(topic)
+            .filter(|reader| reader.serves(topic_id))
+            .cloned();
+        drop(shared);
+        reader.and_then(|reader| reader.attach(bell))
+    }
+
+    /// The offsets to start from, and what is missing before them.
     ///
     /// # Errors
-    /// 429 when too many have one, 503 when Kafka does not answer in time.
-    pub fn attach_at(
+    /// 503 when Kafka does not answer in time.
+    pub async fn resolve(
         &self,
-        topic: &str,
+        topic: Arc<str>,
+        topic_id: i64,
         start: Start,
-        viewer: &Arc<Viewer>,
-    ) -> Result<(Attachment, Cursor), Problem> {
-        let permit = Permit::take(
-            &self.private,
-            PRIVATE_READERS_MAX,
-            "streams that start further back",
-        )?;
-        let reader = Reader::private(&self.cluster, topic, start, viewer)?;
-        let cursor = reader.attach(viewer)?;
-        Ok((
-            Attachment {
-                reader,
-                viewer: Arc::clone(viewer),
-                _permit: Some(permit),
-            },
-            cursor,
-        ))
-    }
-}
-
-/// A viewer's place at a reader; dropping it detaches.
-#[derive(Debug)]
-pub struct Attachment {
-    reader: Arc<Reader>,
-    viewer: Arc<Viewer>,
-    _permit: Option<Permit>,
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        self.reader.detach(&self.viewer);
+    ) -> Result<(Place, Vec<Gap>), Problem> {
+        let cluster = Arc::clone(&self.cluster);
+        let ask = self
+            .pool
+            .turn(move |_| start::resolve(&cluster, &topic, topic_id, &start));
+        ask.await
     }
 }

@@ -42,6 +42,11 @@ impl Bench {
             .unwrap_or_default()
     }
 
+    /// One of the numbers of stack.json, by JSON pointer.
+    pub(crate) fn number(&self, pointer: &str) -> Option<u64> {
+        self.facts.pointer(pointer).and_then(Value::as_u64)
+    }
+
     /// Kafka's address.
     pub(crate) fn bootstrap(&self) -> &str {
         self.fact("/kafka/bootstrap")

@@ -13,6 +13,7 @@ mod bench;
 mod consumer;
 mod figures;
 mod governance;
+mod process;
 mod producer;
 
 use bench::{Bench, Part};

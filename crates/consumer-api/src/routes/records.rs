@@ -1,11 +1,12 @@
 //! Reading one page of records, without a group and without a trace.
 
 use crate::app::kafka_problem;
-use crate::app::lag::{ASK_TIMEOUT, bounds};
 use crate::batch::Entry;
-use crate::clusters::{Cluster, Quiet, QuietConsumer};
+use crate::clusters::Cluster;
 use crate::stream::cursor::{Cursor, Place};
-use rdkafka::consumer::Consumer as _;
+use crate::stream::filter::Filter;
+use crate::stream::pool::Client;
+use crate::stream::start::{Gap, ends};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 use sluice_model::problem::Problem;
@@ -31,6 +32,7 @@ pub(super) struct Asked {
     /// Where a cursor was.
     pub(super) place: Option<Place>,
     pub(super) limit: usize,
+    pub(super) filter: Filter,
 }
 
 /// A page of records.
@@ -40,6 +42,9 @@ pub(crate) struct Listing {
     records: Vec<Record>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
+    /// What the cursor has missed because it is gone from Kafka.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gaps: Vec<Gap>,
 }
 
 /// A partition of a page: from where, up to where.
@@ -50,10 +55,9 @@ struct Span {
     end: i64,
 }
 
-fn spans(cluster: &Cluster, asked: &Asked) -> Result<Vec<Span>, Problem> {
-    let count = cluster
-        .partitions(&asked.topic, ASK_TIMEOUT)
-        .map_err(kafka_problem)?;
+fn spans(cluster: &Cluster, asked: &Asked) -> Result<(Vec<Span>, Vec<Gap>), Problem> {
+    let ends = ends(cluster, &asked.topic)?;
+    let count = i32::try_from(ends.len()).unwrap_or(i32::MAX);
     if asked.partition.is_some_and(|partition| partition >= count) {
         let message = format!("{} has the partitions 0 to {}", asked.topic, count - 1);
         return Err(Problem::invalid("partition", message));
@@ -62,105 +66,139 @@ fn spans(cluster: &Cluster, asked: &Asked) -> Result<Vec<Span>, Problem> {
         .place
         .as_ref()
         .filter(|place| place.topic_id == asked.topic_id);
-    let wanted = (0..count).filter(|p| asked.partition.is_none_or(|only| only == *p));
-    let span = |partition: i32| {
-        let (low, end) = bounds(cluster, &asked.topic, partition)?;
-        let index = usize::try_from(partition).unwrap_or_default();
-        let seen = place.and_then(|place| place.next.get(index).copied());
-        let from = match (place.is_some(), seen) {
-            (true, Some(next)) if next >= 0 => next,
-            (true, _) => low,
-            (false, _) => asked.from.unwrap_or(end),
-        };
-        Ok(Span {
-            partition,
-            next: from.clamp(low, end.max(low)),
-            end,
-        })
-    };
-    wanted.map(span).collect()
+    let (mut spans, mut gaps) = (Vec::new(), Vec::new());
+    for (partition, (low, end)) in (0..).zip(ends) {
+        if asked.partition.is_some_and(|only| only != partition) {
+            continue;
+        }
+        let (span, gap) = span(asked, place, partition, low, end);
+        spans.push(span);
+        gaps.extend(gap);
+    }
+    Ok((spans, gaps))
 }
 
-fn reader(cluster: &Cluster, topic: &str, spans: &[Span]) -> Result<QuietConsumer, Problem> {
-    let text = |error: rdkafka::error::KafkaError| kafka_problem(error.to_string());
-    let mut config = cluster
-        .client("sluice-records")
-        .map_err(|e| kafka_problem(e.to_string()))?;
-    config
-        .set("group.id", "sluice-tail")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("fetch.queue.backoff.ms", "2")
-        .set("queued.max.messages.kbytes", "2048")
-        .set("fetch.max.bytes", "2097152");
-    let client: QuietConsumer = config.create_with_context(Quiet).map_err(text)?;
+/// What is to be read of a partition, and what a cursor has missed of it.
+fn span(
+    asked: &Asked,
+    place: Option<&Place>,
+    partition: i32,
+    low: i64,
+    end: i64,
+) -> (Span, Option<Gap>) {
+    let index = usize::try_from(partition).unwrap_or_default();
+    let seen = place.and_then(|place| place.next.get(index).copied());
+    let from = match (place.is_some(), seen) {
+        (true, Some(next)) if next >= 0 => next,
+        (true, _) => low,
+        (false, _) => asked.from.unwrap_or(end),
+    };
+    let gap = (place.is_some() && from < low).then_some(Gap {
+        partition,
+        from,
+        to: low,
+    });
+    let next = from.clamp(low, end.max(low));
+    (
+        Span {
+            partition,
+            next,
+            end,
+        },
+        gap,
+    )
+}
+
+fn assignment(topic: &str, spans: &[Span]) -> Result<TopicPartitionList, Problem> {
     let mut list = TopicPartitionList::new();
-    for span in spans {
+    for span in spans.iter().filter(|span| span.next < span.end) {
         list.add_partition_offset(topic, span.partition, Offset::Offset(span.next))
-            .map_err(text)?;
+            .map_err(|error| kafka_problem(error.to_string()))?;
     }
-    client.assign(&list).map_err(text)?;
-    Ok(client)
+    Ok(list)
 }
 
 /// Reads a page. Blocks.
 ///
 /// # Errors
 /// 422 for a partition that is not there, 503 when Kafka does not answer in time.
-pub(super) fn list(cluster: &Cluster, asked: &Asked) -> Result<Listing, Problem> {
-    let mut spans = spans(cluster, asked)?;
-    let mut records = Vec::new();
+pub(super) fn list(
+    cluster: &Cluster,
+    client: &mut Client,
+    asked: &Asked,
+) -> Result<Listing, Problem> {
+    let (mut spans, gaps) = spans(cluster, asked)?;
+    let mut page = Page::default();
     let mut open = spans.iter().filter(|span| span.next < span.end).count();
     if open > 0 {
-        let unread: Vec<Span> = spans.iter().filter(|s| s.next < s.end).copied().collect();
-        let client = reader(cluster, &asked.topic, &unread)?;
-        let until = Instant::now() + PAGE_TIMEOUT;
-        let mut bytes = 0;
-        while open > 0
-            && records.len() < asked.limit
-            && bytes < PAGE_BYTES_MAX
-            && Instant::now() < until
-        {
-            let (partition, record) = match client.poll(SLICE) {
-                Some(Ok(message)) => {
-                    let entry = Entry::of(&message);
-                    bytes += entry.bytes();
-                    (entry.partition, Some(entry.record()))
-                }
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => (partition, None),
-                // Connections come back by themselves within the time of a page.
-                Some(Err(_)) | None => continue,
-            };
-            let Some(span) = spans.iter_mut().find(|span| span.partition == partition) else {
-                continue;
-            };
-            if span.next >= span.end {
-                continue;
-            }
-            match record {
-                // What came after the question belongs to the next page.
-                Some(record) if record.offset >= span.end => span.next = span.end,
-                Some(record) => {
-                    span.next = record.offset + 1;
-                    records.push(record);
-                }
-                // The rest of the partition has no records: transaction marks, compaction.
-                None => span.next = span.end,
-            }
-            if span.next >= span.end {
-                open -= 1;
-            }
-        }
-        if records.is_empty() && open > 0 {
-            return Err(kafka_problem("Kafka gives no records now"));
-        }
+        page = read(client, asked, &mut spans, &mut open)?;
+        client.rest();
     }
     let next_cursor = (open > 0).then(|| cursor(asked, &spans));
     Ok(Listing {
-        records,
+        records: page.records,
         next_cursor,
+        gaps,
     })
+}
+
+#[derive(Default)]
+struct Page {
+    records: Vec<Record>,
+    looked_at: usize,
+    bytes: usize,
+}
+
+fn read(
+    client: &mut Client,
+    asked: &Asked,
+    spans: &mut [Span],
+    open: &mut usize,
+) -> Result<Page, Problem> {
+    let client = client.read(&assignment(&asked.topic, spans)?)?;
+    let (mut page, until) = (Page::default(), Instant::now() + PAGE_TIMEOUT);
+    while *open > 0
+        && page.records.len() < asked.limit
+        && page.bytes < PAGE_BYTES_MAX
+        && Instant::now() < until
+    {
+        let (partition, entry) = match client.poll(SLICE) {
+            Some(Ok(message)) => {
+                let entry = Entry::of(&message);
+                let passes = asked.filter.passes(&entry);
+                page.looked_at += 1;
+                (
+                    entry.partition,
+                    Some((entry.offset, entry.bytes(), passes.then(|| entry.record()))),
+                )
+            }
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => (partition, None),
+            // Connections come back by themselves within the time of a page.
+            Some(Err(_)) | None => continue,
+        };
+        let span = spans.iter_mut().find(|span| span.partition == partition);
+        let Some(span) = span.filter(|span| span.next < span.end) else {
+            continue;
+        };
+        match entry {
+            // What came after the question belongs to the next page.
+            Some((offset, ..)) if offset >= span.end => span.next = span.end,
+            Some((offset, bytes, record)) => {
+                span.next = offset + 1;
+                page.bytes += bytes;
+                page.records.extend(record);
+            }
+            // The rest of the partition has no records: transaction marks, compaction.
+            None => span.next = span.end,
+        }
+        if span.next >= span.end {
+            *open -= 1;
+        }
+    }
+    if page.looked_at == 0 && *open > 0 {
+        return Err(kafka_problem("Kafka gives no records now"));
+    }
+    Ok(page)
 }
 
 fn cursor(asked: &Asked, spans: &[Span]) -> String {

@@ -1,32 +1,45 @@
-//! One open stream: which topics it is attached to, where it is, and what it says next.
+//! One open stream: where it is, and what it says next. What it is of is kept up in [`follow`].
 
-use crate::access::Caller;
+mod behind;
+mod follow;
+mod out;
+mod source;
+
+use crate::access::{self, Caller};
 use crate::catalogue::{Changes, Snapshot};
 use crate::context::Context;
+use crate::stream::Permit;
+use crate::stream::chunk::Chunk;
 use crate::stream::cursor::Cursor;
-use crate::stream::reader::Start;
-use crate::stream::viewer::{Item, Viewer};
-use crate::stream::{Attachment, Permit};
+use crate::stream::filter::Filter;
+use crate::stream::log::Found;
+use crate::stream::reader::Seen;
 use actix_web::web::Bytes;
+use behind::Search;
 use futures_util::Stream;
+use futures_util::future::LocalBoxFuture;
+use out::Out;
+pub(crate) use out::Style;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use sluice_admin_client::{Error, call};
-use sluice_model::problem::{Code, Problem};
+use sluice_model::access::Role;
 use sluice_service::http::problem::Failure;
 use sluice_service::now;
-use std::collections::BTreeMap;
+use source::{BEHIND, Source, State, Work};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-/// Bytes of events that are written at once.
-const WRITE_BYTES: usize = 64 * 1024;
-/// Time until the topics are brought in line again after that failed.
+/// Time until something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// Milliseconds after which a browser connects again.
 const RECONNECT_MS: u32 = 1000;
+/// How often a stream looks at its clocks, at most.
+const TICK: Duration = Duration::from_secs(1);
+/// Time between two looks at whether the credential still stands.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a stream is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +57,31 @@ pub(super) enum From {
     Latest,
     /// With the first record that is there.
     Earliest,
+    /// With the first record of an instant.
+    Time(i64),
+}
+
+/// What happens to a viewer who falls out of a topic's log because it reads too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// It misses nothing: it reads on from Kafka, at its own pace.
+    Pause,
+    /// It skips to what is kept and is told what it missed.
+    Gap,
+    /// The stream ends; the client comes back with its cursor.
+    Disconnect,
+}
+
+/// What a caller asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) who: Who,
+    pub(super) from: From,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) policy: Policy,
+    pub(super) filter: Filter,
+    pub(super) style: Style,
 }
 
 /// An open stream.
@@ -52,28 +90,32 @@ pub(super) struct Tail {
     caller: Caller,
     who: Who,
     from: From,
-    viewer: Arc<Viewer>,
+    policy: Policy,
+    filter: Arc<Filter>,
     cursor: Cursor,
-    attached: BTreeMap<String, Attachment>,
+    sources: Vec<Source>,
+    turn: usize,
+    work: Option<(Arc<str>, Work)>,
+    bell: Arc<Notify>,
     catalogue: watch::Receiver<Arc<Snapshot>>,
     changes: watch::Receiver<Changes>,
+    subscriptions: Option<follow::Wanted>,
     seen: (u64, u64),
-    out: String,
+    search: Search,
+    out: Out,
+    id: String,
+    scratch: Vec<u8>,
+    tick: Interval,
     heartbeat: Instant,
+    verify: Instant,
+    ends: Instant,
     retry: Option<Instant>,
+    stop: LocalBoxFuture<'static, ()>,
+    dirty: bool,
     opened: bool,
     over: bool,
     _permit: Permit,
 }
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        self.viewer.close();
-    }
-}
-
-/// The topics that a stream wants, with the instant from which it wants them.
-type Wanted = BTreeMap<String, Option<i64>>;
 
 impl Tail {
     /// Opens a stream: when it answers, every record from now on will come.
@@ -83,32 +125,46 @@ impl Tail {
     pub(super) async fn open(
         context: Context,
         caller: Caller,
-        who: Who,
-        from: From,
-        cursor: Option<Cursor>,
+        asked: Asked,
         permit: Permit,
     ) -> Result<Self, Failure> {
-        let (catalogue, changes) = (context.catalogue.watch(), context.catalogue.watch_changes());
-        let viewer = Viewer::new(context.settings.stream.buffer_bytes);
-        let heartbeat = Instant::now() + context.settings.stream.heartbeat;
+        let settings = &context.settings.stream;
+        let mut tick = interval(TICK.min(settings.heartbeat));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let started = Instant::now();
+        let shutdown = context.shutdown.clone();
         let mut this = Self {
-            context,
-            caller,
-            who,
-            from,
-            viewer,
-            cursor: cursor.unwrap_or_default(),
-            attached: BTreeMap::new(),
-            catalogue,
-            changes,
+            who: asked.who,
+            from: asked.from,
+            policy: asked.policy,
+            filter: Arc::new(asked.filter),
+            cursor: asked.cursor.unwrap_or_default(),
+            sources: Vec::new(),
+            turn: 0,
+            work: None,
+            bell: Arc::default(),
+            catalogue: context.catalogue.watch(),
+            changes: context.catalogue.watch_changes(),
+            subscriptions: None,
             seen: (0, 0),
-            out: format!("retry: {RECONNECT_MS}\n\n"),
-            heartbeat,
+            search: Search::default(),
+            out: Out::new(asked.style),
+            id: String::new(),
+            scratch: Vec::new(),
+            tick,
+            heartbeat: started + settings.heartbeat,
+            verify: started + VERIFY_INTERVAL,
+            ends: started + settings.max_age,
             retry: None,
+            stop: Box::pin(async move { shutdown.wait().await }),
+            dirty: false,
             opened: false,
             over: false,
+            context,
+            caller,
             _permit: permit,
         };
+        this.out.retry(RECONNECT_MS);
         this.sync().await?;
         this.opened = true;
         this.beat();
@@ -123,63 +179,148 @@ impl Tail {
         })
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    /// The next piece; none at the end. It may be given up at any time and asked again.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
-            self.fill();
-            if !self.out.is_empty() {
-                return Some(Bytes::from(std::mem::take(&mut self.out)));
+            if let Some(piece) = self.out.pop() {
+                return Some(piece);
             }
             if self.over {
                 return None;
             }
-            self.wait().await;
+            self.fill();
+            if self.out.is_empty() && !self.over {
+                self.begin_work();
+                self.wait().await;
+            }
         }
     }
 
-    /// Takes what waits, up to one write.
+    /// Takes what waits at the ends of the topics, up to one write.
     fn fill(&mut self) {
-        while self.out.len() < WRITE_BYTES && !self.over {
-            match self.viewer.take() {
-                Ok(Some(item)) => self.say(item),
-                Ok(None) => break,
-                Err(_slow) => {
-                    // The client comes back with the id of the last event and misses nothing.
-                    self.out
-                        .push_str(": too slow, connect again with Last-Event-ID\n\n");
-                    self.over = true;
+        let mut moved = true;
+        while moved && !self.over {
+            moved = false;
+            for _ in 0..self.sources.len() {
+                if self.out.is_full() || self.over {
+                    return;
                 }
+                self.turn = (self.turn + 1) % self.sources.len();
+                moved |= self.advance(self.turn);
             }
         }
     }
 
-    fn say(&mut self, item: Item) {
-        match item {
-            Item::Record(event) => {
-                if self
-                    .cursor
-                    .pass(&event.topic, event.partition, event.offset)
-                {
-                    self.event("record", &event.json);
-                }
+    /// One step of a topic. False: nothing new.
+    fn advance(&mut self, index: usize) -> bool {
+        let Some(source) = self.sources.get_mut(index) else {
+            return false;
+        };
+        let (State::Live(place), Some(feed)) = (&source.state, &source.feed) else {
+            return false;
+        };
+        let place = *place;
+        match feed.get(place) {
+            Seen::Found(Found::End) => return false,
+            Seen::Found(Found::Chunk(chunk)) => {
+                source.state = State::Live(place + 1);
+                let topic = Arc::clone(&source.topic);
+                let filter = Arc::clone(&self.filter);
+                self.say(&topic, &chunk, &filter);
             }
-            Item::Gap(topic, partition, from, to) => {
-                metrics::counter!("stream_gaps_total", "reason" => "retention").increment(1);
-                let data =
-                    json!({"topic": &*topic, "partition": partition, "from": from, "to": to});
-                self.event("gap", &data.to_string());
-            }
-            Item::Broken(topic, reason) => {
-                tracing::debug!(topic.name = &*topic, reason, "a stream lost its reader");
-                self.attached.remove(&*topic);
-                self.retry = Some(Instant::now() + RETRY);
+            Seen::Found(Found::Lost(first)) => self.fell_off(index, first),
+            Seen::Ended(reason) => {
+                tracing::debug!(
+                    topic.name = &*source.topic,
+                    reason,
+                    "a stream lost its reader"
+                );
+                source.feed = None;
+                source.state = BEHIND;
+                source.rests_until = Some(Instant::now() + RETRY);
             }
         }
+        true
+    }
+
+    /// The viewer was too slow: the records at its place are kept no more.
+    fn fell_off(&mut self, index: usize, first: u64) {
+        metrics::counter!("stream_slow_total", "policy" => match self.policy {
+            Policy::Pause => "pause",
+            Policy::Gap => "gap",
+            Policy::Disconnect => "disconnect",
+        })
+        .increment(1);
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
+        match self.policy {
+            Policy::Pause => {
+                source.state = State::Behind {
+                    resolved: true,
+                    origin: None,
+                };
+            }
+            Policy::Disconnect => self.end("slow"),
+            Policy::Gap => {
+                source.state = State::Live(first);
+                let topic = Arc::clone(&source.topic);
+                let oldest = source
+                    .feed
+                    .as_ref()
+                    .map_or_else(Vec::new, |feed| feed.oldest());
+                self.skip_to(&topic, &oldest);
+            }
+        }
+    }
+
+    /// Moves on to these offsets and says what is missing.
+    fn skip_to(&mut self, topic: &str, next: &[i64]) {
+        let place = self.cursor.place(topic).cloned().unwrap_or_default();
+        let mut target = place.next.clone();
+        for (partition, to) in (0_i32..).zip(next) {
+            let index = usize::try_from(partition).unwrap_or_default();
+            let from = place.next.get(index).copied().unwrap_or(0);
+            if from >= *to {
+                continue;
+            }
+            target.resize(target.len().max(index + 1), 0);
+            if let Some(at) = target.get_mut(index) {
+                *at = *to;
+            }
+            self.cursor.reach(topic, &target);
+            self.gap(topic, partition, from, *to, "slow");
+        }
+    }
+
+    fn gap(&mut self, topic: &str, partition: i32, from: i64, to: i64, reason: &'static str) {
+        metrics::counter!("stream_gaps_total", "reason" => reason).increment(1);
+        let data = json!({"topic": topic, "partition": partition, "from": from, "to": to, "reason": reason});
+        self.event("gap", &data.to_string());
+    }
+
+    /// Says the records of a chunk that are new here.
+    fn say(&mut self, topic: &str, chunk: &Chunk, filter: &Filter) {
+        self.heartbeat = Instant::now() + self.context.settings.stream.heartbeat;
+        let here = self.cursor.place(topic).map(|place| place.next.as_slice());
+        let plain = self.out.takes_shared() && filter.is_empty() && self.cursor.len() == 1;
+        if plain && here == Some(chunk.before()) {
+            self.out.shared(chunk.text());
+            self.cursor.reach(topic, chunk.after());
+            return;
+        }
+        let (out, id, scratch) = (&mut self.out, &mut self.id, &mut self.scratch);
+        chunk.walk(&mut self.cursor, filter, |cursor, json| {
+            id.clear();
+            cursor.write_to(scratch, id);
+            out.event("record", id, json);
+        });
     }
 
     fn event(&mut self, name: &str, data: &str) {
-        use std::fmt::Write as _;
-        let id = self.cursor.write();
-        let _infallible = write!(self.out, "event: {name}\nid: {id}\ndata: {data}\n\n");
+        self.id.clear();
+        self.cursor.write_to(&mut self.scratch, &mut self.id);
+        self.out.event(name, &self.id, data);
         self.heartbeat = Instant::now() + self.context.settings.stream.heartbeat;
     }
 
@@ -188,107 +329,66 @@ impl Tail {
         self.event("heartbeat", &data);
     }
 
+    /// Ends the stream after what is gathered.
+    fn end(&mut self, reason: &'static str) {
+        metrics::counter!("stream_ends_total", "reason" => reason).increment(1);
+        self.event("end", &json!({"reason": reason}).to_string());
+        self.over = true;
+    }
+
     /// Waits for something to say.
     async fn wait(&mut self) {
-        let retry = self
-            .retry
-            .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-        let resync = tokio::select! {
-            () = self.context.shutdown.wait() => {
-                self.over = true;
+        let work = &mut self.work;
+        let working = async {
+            match work {
+                Some((_, work)) => work.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = &mut self.stop => self.end("shutdown"),
+            done = working => self.worked(done),
+            () = self.bell.notified() => {}
+            changed = self.catalogue.changed() => self.dirty |= changed.is_ok(),
+            changed = self.changes.changed() => {
+                if changed.is_ok() && self.user_changed() {
+                    self.subscriptions = None;
+                    self.dirty = true;
+                }
+            }
+            _ = self.tick.tick() => self.look_at_clocks().await,
+        }
+        if self.dirty && !self.over {
+            self.bring_in_line().await;
+        }
+    }
+
+    async fn look_at_clocks(&mut self) {
+        let now = Instant::now();
+        if now >= self.ends {
+            self.end("max_age");
+            return;
+        }
+        if now >= self.verify {
+            self.verify = now + VERIFY_INTERVAL;
+            let known = access::verify(&self.context, self.caller.token.clone()).await;
+            let gone = match known {
+                Ok(caller) => caller.need(Role::Viewer).is_err(),
+                // The admin API is down: what was known stays good.
+                Err(problem) => problem.status == 401,
+            };
+            if gone {
+                self.end("unauthenticated");
                 return;
             }
-            () = self.viewer.wait() => false,
-            () = sleep_until(self.heartbeat) => {
-                self.beat();
-                false
-            }
-            () = sleep_until(retry) => true,
-            changed = self.catalogue.changed() => changed.is_ok(),
-            changed = self.changes.changed() => changed.is_ok() && self.user_changed(),
-        };
-        if resync && let Err(failure) = self.sync().await {
-            tracing::debug!(error = %failure, "a stream ends");
-            self.over = matches!(failure.0.status, 401 | 403);
-            self.retry = Some(Instant::now() + RETRY);
         }
-    }
-
-    fn user_changed(&self) -> bool {
-        match &self.who {
-            Who::User(user) => self.changes.borrow().of(user) != self.seen,
-            Who::Topics(_) => false,
+        if self.retry.is_some_and(|retry| now >= retry) {
+            self.dirty = true;
         }
-    }
-
-    /// What the stream is of now.
-    async fn wanted(&mut self) -> Result<Wanted, Failure> {
-        match &self.who {
-            Who::Topics(topics) => Ok(topics.iter().map(|topic| (topic.clone(), None)).collect()),
-            Who::User(user) => {
-                self.seen = self.changes.borrow_and_update().of(user);
-                let call = call::subscriptions(Some(user));
-                let found = self
-                    .context
-                    .admin
-                    .send(self.caller.token.expose(), call)
-                    .await;
-                let found = found.map_err(|error| match error {
-                    Error::Problem(problem) => Failure(problem),
-                    other => Problem::new(Code::Unavailable, other.to_string())
-                        .retry_after(1)
-                        .into(),
-                })?;
-                let since = |s: sluice_model::subscription::Subscription| {
-                    (s.topic_name, Some(s.subscribed_at.as_millis()))
-                };
-                Ok(found.into_iter().map(since).collect())
-            }
+        if now >= self.heartbeat {
+            self.beat();
         }
-    }
-
-    /// Attaches to what is wanted and active, and leaves what is not.
-    async fn sync(&mut self) -> Result<(), Failure> {
-        self.retry = None;
-        let wanted = self.wanted().await?;
-        let snapshot = Arc::clone(&self.catalogue.borrow_and_update());
-        let gone: Vec<String> = self
-            .attached
-            .keys()
-            .filter(|topic| !wanted.contains_key(*topic) || !snapshot.is_active(topic))
-            .cloned()
-            .collect();
-        for topic in gone {
-            self.leave(&topic, wanted.contains_key(&topic), &snapshot);
-        }
-        let fresh = wanted
-            .into_iter()
-            .filter(|(topic, _)| snapshot.is_active(topic) && !self.attached.contains_key(topic));
-        let fresh: Vec<_> = fresh.collect();
-        for (topic, since) in fresh {
-            if let Err(failure) = self.attach(&topic, since, &snapshot).await {
-                if !self.opened {
-                    return Err(failure);
-                }
-                tracing::debug!(topic.name = topic, error = %failure, "not attached yet");
-                self.retry = Some(Instant::now() + RETRY);
-            }
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, topic: &str, still_wanted: bool, snapshot: &Snapshot) {
-        self.attached.remove(topic);
-        let reason = if still_wanted {
-            // The place is kept: what comes after a reactivation is not missed.
-            snapshot
-                .state(topic)
-                .map_or("unknown", |state| state.as_str())
-        } else {
-            self.cursor.remove(topic);
-            "unsubscribed"
-        };
-        self.told("unsubscribed", topic, Some(reason));
     }
 
     fn told(&mut self, event: &str, topic: &str, reason: Option<&str>) {
@@ -300,51 +400,5 @@ impl Tail {
             data["reason"] = Value::from(reason);
         }
         self.event(event, &data.to_string());
-    }
-
-    /// Where to start with a topic.
-    fn start(&self, topic: &str, since: Option<i64>, topic_id: i64) -> Start {
-        match self.cursor.place(topic) {
-            Some(place) if place.topic_id == topic_id => Start::At(place.clone()),
-            // It was deleted and made again since: all of it is new.
-            Some(_) => Start::Earliest,
-            None if self.from == From::Earliest => Start::Earliest,
-            // Nothing that came after the subscription may be missed.
-            None if self.opened => since.map_or(Start::Latest, Start::Time),
-            None => Start::Latest,
-        }
-    }
-
-    async fn attach(
-        &mut self,
-        topic: &str,
-        since: Option<i64>,
-        snapshot: &Snapshot,
-    ) -> Result<(), Failure> {
-        let topic_id = snapshot.topic_id(topic);
-        let start = self.start(topic, since, topic_id);
-        let (hub, viewer, name) = (
-            self.context.hub.clone(),
-            Arc::clone(&self.viewer),
-            topic.to_owned(),
-        );
-        let attach = tokio::task::spawn_blocking(move || match start {
-            Start::Latest => hub.attach(&name, &viewer),
-            start => hub.attach_at(&name, start, &viewer),
-        });
-        let attached = attach
-            .await
-            .map_err(|error| sluice_service::http::problem::internal(&error))?;
-        let (attachment, at) = attached?;
-        if let Some(place) = at.place(topic) {
-            let mut place = place.clone();
-            place.topic_id = topic_id;
-            self.cursor.put(topic, place);
-        }
-        self.attached.insert(topic.to_owned(), attachment);
-        if self.opened || matches!(self.who, Who::User(_)) {
-            self.told("subscribed", topic, None);
-        }
-        Ok(())
     }
 }

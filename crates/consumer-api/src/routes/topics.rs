@@ -3,8 +3,9 @@
 use super::consumers::limit_of;
 use super::query;
 use super::records::{Asked, Listing, list};
+use super::stream::filters;
 use crate::access::Caller;
-use crate::app::blocking;
+use crate::app::kafka_problem;
 use crate::app::spec::check_active;
 use crate::context::Context;
 use crate::stream::cursor::Cursor;
@@ -14,9 +15,13 @@ use sluice_model::problem::Problem;
 use sluice_model::topic::ActiveTopic;
 use sluice_service::http::problem::Failure;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Records on a page when the caller names no limit.
 const RECORDS_DEFAULT: u32 = 100;
+
+/// Time that a page may take, with the wait for its turn.
+const PAGE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Registers the routes.
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -47,7 +52,8 @@ pub(crate) async fn active(
 #[utoipa::path(get, path = "/topics/{topic}/records", tag = "topics",
     params(("topic" = String, Path), ("partition" = Option<i32>, Query, description = "One partition; all when absent"),
            ("offset" = Option<String>, Query, description = "An offset, earliest (default) or latest"),
-           ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query, description = "next_cursor of the page before, or the id of a stream's event")),
+           ("limit" = Option<u32>, Query), ("filter" = Option<Vec<String>>, Query, description = "As of /stream; a page with fewer records than its limit has looked at 8 MiB, or for 8 s"),
+           ("cursor" = Option<String>, Query, description = "next_cursor of the page before, or the id of a stream's event")),
     responses((status = 200, body = Listing), (status = 400, body = Problem), (status = 404, body = Problem),
               (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn records(
@@ -56,8 +62,8 @@ pub(crate) async fn records(
     topic: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failure> {
-    let [partition, offset, limit, cursor] =
-        query(&request, ["partition", "offset", "limit", "cursor"])?;
+    let known = ["partition", "offset", "limit", "cursor", "filter"];
+    let [partition, offset, limit, cursor, _] = query(&request, known)?;
     let limit = limit_of(limit.as_deref(), RECORDS_DEFAULT)?;
     let partition = match partition {
         None => None,
@@ -94,15 +100,17 @@ pub(crate) async fn records(
         from,
         place,
         limit,
+        filter: filters(&request)?,
     };
     let cluster = Arc::clone(context.clusters.governed());
-    let permit = context.hub.admit()?;
-    let listing = blocking(move || {
-        let listing = list(&cluster, &asked);
-        drop(permit);
-        listing
+    let name: Arc<str> = asked.topic.as_str().into();
+    let page = context.hub.pool().with(name, Vec::new(), move |client| {
+        list(&cluster, client, &asked)
     });
+    let page = tokio::time::timeout(PAGE_LIMIT, page).await;
+    let listing =
+        page.map_err(|_late| kafka_problem("too many read further back at this time"))??;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(listing.await?))
+        .json(listing))
 }

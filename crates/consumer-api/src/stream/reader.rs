@@ -1,10 +1,11 @@
-//! One thread that reads one topic, without a group, for one viewer or for many.
+//! One thread that reads one topic at its end, without a group, for any number of viewers. It never
+//! waits for a viewer: what it reads goes to the topic's log, and each viewer is rung.
 
-use super::cursor::{Cursor, Place};
-use super::viewer::{Event, Item, Viewer};
+use super::PREFETCH_KIB;
+use super::chunk::Builder;
+use super::log::{Found, Log};
+use super::start::{Start, resolve};
 use crate::app::kafka_problem;
-use crate::app::lag::ASK_TIMEOUT;
-use crate::app::offsets::offset_at;
 use crate::batch::Entry;
 use crate::clusters::{Cluster, Quiet, QuietConsumer};
 use rdkafka::ClientConfig;
@@ -12,34 +13,28 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::problem::Problem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
 
-/// Time that a reader gets to find the ends of its topic.
+/// Time that a reader gets to find the end of its topic.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest a reader looks away from its viewers.
 const SLICE: Duration = Duration::from_millis(100);
-/// How long a shared reader waits for the next viewer.
+/// How long a reader waits for the next viewer.
 const LINGER: Duration = Duration::from_secs(5);
 /// Time between two looks for new partitions.
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(30);
-/// Kilobytes that a reader fetches ahead.
-const PREFETCH_KIB: u32 = 2 * 1024;
+/// Bytes of one chunk, if records come faster than they are shown.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Waking a viewer and writing to it costs about so much: with many of them records are shown less
+/// often, several at a time.
+const SHOW_COST: Duration = Duration::from_micros(25);
+/// The longest that a record waits for others.
+const SHOW_INTERVAL_MAX: Duration = Duration::from_millis(60);
 /// A name that librdkafka wants for a reader, although it joins no group.
-const GROUP: &str = "sluice-tail";
-
-/// Where a reader starts.
-#[derive(Clone, Debug)]
-pub enum Start {
-    /// At the end.
-    Latest,
-    /// At the first record that is still there.
-    Earliest,
-    /// Where a cursor was.
-    At(Place),
-    /// At the first record of an instant (milliseconds since the epoch).
-    Time(i64),
-}
+pub(super) const GROUP: &str = "sluice-tail";
 
 #[derive(Debug)]
 enum Phase {
@@ -51,8 +46,9 @@ enum Phase {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    next: Vec<i64>,
-    viewers: Vec<Arc<Viewer>>,
+    log: Log,
+    viewers: HashMap<u64, Arc<Notify>>,
+    numbers: u64,
     alone_since: Instant,
 }
 
@@ -60,57 +56,50 @@ struct State {
 #[derive(Debug)]
 pub struct Reader {
     topic: Arc<str>,
-    /// A reader of one viewer waits for it; a shared one never waits.
-    private: bool,
+    topic_id: i64,
+    log_bytes: usize,
     state: Mutex<State>,
-    opened: Condvar,
+    opened: watch::Sender<bool>,
+}
+
+/// What a viewer sees of a topic's end.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// What is in the log.
+    Found(Found),
+    /// The reader cannot go on, and why.
+    Ended(String),
 }
 
 impl Reader {
-    /// Starts a reader at the end of a topic, for any number of viewers.
+    /// Starts a reader at the end of a topic.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn shared(cluster: &Arc<Cluster>, topic: &str) -> Result<Arc<Self>, Problem> {
-        Self::start(cluster, topic, Start::Latest, None)
-    }
-
-    /// Starts a reader for one viewer.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn private(
+    pub fn start(
         cluster: &Arc<Cluster>,
         topic: &str,
-        start: Start,
-        viewer: &Arc<Viewer>,
+        topic_id: i64,
+        log_bytes: usize,
     ) -> Result<Arc<Self>, Problem> {
-        Self::start(cluster, topic, start, Some(viewer))
-    }
-
-    fn start(
-        cluster: &Arc<Cluster>,
-        topic: &str,
-        start: Start,
-        only: Option<&Arc<Viewer>>,
-    ) -> Result<Arc<Self>, Problem> {
-        let viewers = only.map(Arc::clone).into_iter().collect();
         let state = State {
             phase: Phase::Opening,
-            next: Vec::new(),
-            viewers,
+            log: Log::default(),
+            viewers: HashMap::new(),
+            numbers: 0,
             alone_since: Instant::now(),
         };
         let this = Arc::new(Self {
             topic: topic.into(),
-            private: only.is_some(),
+            topic_id,
+            log_bytes,
             state: Mutex::new(state),
-            opened: Condvar::new(),
+            opened: watch::Sender::new(false),
         });
         let (reader, cluster) = (Arc::clone(&this), Arc::clone(cluster));
         std::thread::Builder::new()
             .name("tail".into())
-            .spawn(move || reader.run(&cluster, &start))
+            .spawn(move || reader.run(&cluster))
             .map_err(|error| kafka_problem(format!("no thread for a reader: {error}")))?;
         metrics::counter!("stream_readers_started_total").increment(1);
         Ok(this)
@@ -120,63 +109,40 @@ impl Reader {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it reads no more.
-    pub fn ended(&self) -> bool {
-        matches!(self.state().phase, Phase::Ended(_))
+    /// Whether it reads this topic, and not an earlier one of the same name, and has not ended.
+    pub fn serves(&self, topic_id: i64) -> bool {
+        self.topic_id == topic_id && !matches!(self.state().phase, Phase::Ended(_))
     }
 
-    /// Adds a viewer; the answer is where it starts. Blocks until the reader knows.
-    ///
-    /// # Errors
-    /// When the reader cannot be opened in time.
-    pub fn attach(&self, viewer: &Arc<Viewer>) -> Result<Cursor, Problem> {
-        let opening = |state: &mut State| matches!(state.phase, Phase::Opening);
-        let waited = self
-            .opened
-            .wait_timeout_while(self.state(), OPEN_TIMEOUT, opening);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match &state.phase {
-            Phase::Ready => {}
-            Phase::Opening => return Err(kafka_problem("Kafka does not answer in time")),
-            Phase::Ended(reason) => return Err(kafka_problem(reason.clone())),
-        }
-        if !self.private {
-            state.viewers.push(Arc::clone(viewer));
-        }
-        let mut cursor = Cursor::default();
-        cursor.put(
-            &self.topic,
-            Place {
-                topic_id: 0,
-                next: state.next.clone(),
-            },
-        );
-        Ok(cursor)
-    }
-
-    /// Takes a viewer away.
-    pub fn detach(&self, viewer: &Arc<Viewer>) {
+    /// Adds a viewer, who is rung whenever there is something new. None when the reader has ended.
+    pub fn attach(self: &Arc<Self>, bell: &Arc<Notify>) -> Option<Feed> {
         let mut state = self.state();
-        state.viewers.retain(|known| !Arc::ptr_eq(known, viewer));
-        if state.viewers.is_empty() {
-            state.alone_since = Instant::now();
+        if matches!(state.phase, Phase::Ended(_)) {
+            return None;
         }
+        state.numbers += 1;
+        let number = state.numbers;
+        state.viewers.insert(number, Arc::clone(bell));
+        drop(state);
+        Some(Feed {
+            reader: Arc::clone(self),
+            number,
+        })
     }
 
     fn end(&self, reason: &str) {
         let mut state = self.state();
-        for viewer in std::mem::take(&mut state.viewers) {
-            viewer.offer(Item::Broken(Arc::clone(&self.topic), reason.to_owned()));
-        }
         state.phase = Phase::Ended(reason.to_owned());
+        state.log = Log::default();
+        ring(&state);
         drop(state);
-        self.opened.notify_all();
+        self.opened.send_replace(true);
     }
 
-    fn run(&self, cluster: &Cluster, start: &Start) {
+    fn run(&self, cluster: &Cluster) {
         let outcome = self
-            .open(cluster, start)
-            .and_then(|client| self.read(&client));
+            .open(cluster)
+            .and_then(|(client, builder)| self.read(&client, builder));
         match outcome {
             Ok(()) => self.end("nobody looks"),
             Err(reason) => {
@@ -186,79 +152,77 @@ impl Reader {
         }
     }
 
-    fn open(&self, cluster: &Cluster, start: &Start) -> Result<QuietConsumer, String> {
+    fn open(&self, cluster: &Cluster) -> Result<(QuietConsumer, Builder), String> {
+        let (place, _) = resolve(cluster, &self.topic, self.topic_id, &Start::Latest)
+            .map_err(|problem| problem.detail)?;
         let client: QuietConsumer = config(cluster)?
             .create_with_context(Quiet)
             .map_err(|error| error.to_string())?;
-        let count = cluster.partitions(&self.topic, ASK_TIMEOUT)?;
-        let mut list = TopicPartitionList::new();
-        let mut next = Vec::new();
-        for partition in 0..count {
-            let (low, high) = client
-                .fetch_watermarks(&self.topic, partition, ASK_TIMEOUT)
-                .map_err(|error| {
-                    format!("Kafka does not tell the ends of {}: {error}", self.topic)
-                })?;
-            let at = match start {
-                Start::Time(ms) => offset_at(cluster, &self.topic, partition, *ms)
-                    .map_err(|problem| problem.detail)?
-                    .unwrap_or(high),
-                other => first(other, partition, low, high),
-            };
-            if let Some((from, to)) = gap(start, partition, low, high) {
-                let gap = Item::Gap(Arc::clone(&self.topic), partition, from, to);
-                self.state().viewers.iter().for_each(|viewer| {
-                    viewer.offer(gap.clone());
-                });
-            }
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(at))
-                .map_err(|error| error.to_string())?;
-            next.push(at);
-        }
-        client.assign(&list).map_err(|error| error.to_string())?;
+        assign(&client, &self.topic, &place.next).map_err(|error| error.to_string())?;
+        let builder = Builder::new(Arc::clone(&self.topic), place.clone());
         let mut state = self.state();
-        state.next = next;
+        state.log = Log::new(self.log_bytes, place.next);
         state.phase = Phase::Ready;
         state.alone_since = Instant::now();
         drop(state);
-        self.opened.notify_all();
-        Ok(client)
+        self.opened.send_replace(true);
+        Ok((client, builder))
     }
 
-    fn read(&self, client: &QuietConsumer) -> Result<(), String> {
-        let mut looked = Instant::now();
+    fn read(&self, client: &QuietConsumer, mut builder: Builder) -> Result<(), String> {
+        let (mut looked, mut shown) = (Instant::now(), Instant::now());
+        let mut interval = Duration::ZERO;
         loop {
-            match client.poll(SLICE) {
+            let wait = if builder.is_empty() {
+                SLICE
+            } else {
+                interval.saturating_sub(shown.elapsed())
+            };
+            let quiet = match client.poll(wait) {
                 Some(Ok(message)) => {
-                    let entry = Entry::of(&message);
-                    let json = serde_json::to_string(&entry.record()).map_err(|e| e.to_string())?;
-                    let event = Event {
-                        topic: Arc::clone(&self.topic),
-                        partition: entry.partition,
-                        offset: entry.offset,
-                        json,
-                    };
-                    self.dispatch(Arc::new(event));
+                    builder.push(&Entry::of(&message));
+                    false
                 }
                 Some(Err(error)) if is_final(&error) => return Err(error.to_string()),
                 // librdkafka connects again by itself.
-                Some(Err(error)) => tracing::debug!(error = %error, "a reader waits"),
-                None => {}
-            }
-            if self.is_alone() {
+                Some(Err(error)) => {
+                    tracing::debug!(error = %error, "a reader waits");
+                    true
+                }
+                None => true,
+            };
+            let due = builder.len() >= CHUNK_BYTES || shown.elapsed() >= interval;
+            if !builder.is_empty() && due {
+                interval = self.show(&mut builder);
+                shown = Instant::now();
+            } else if quiet && self.is_alone() {
                 return Ok(());
             }
             if looked.elapsed() >= PARTITIONS_INTERVAL {
                 looked = Instant::now();
-                self.take_new_partitions(client);
+                self.take_new_partitions(client, &mut builder);
+                if self.is_alone() {
+                    return Ok(());
+                }
             }
         }
     }
 
+    /// Shows what was read; the answer is how long to wait before the next time.
+    fn show(&self, builder: &mut Builder) -> Duration {
+        let chunk = builder.take();
+        let mut state = self.state();
+        state.log.push(chunk);
+        ring(&state);
+        let viewers = u32::try_from(state.viewers.len()).unwrap_or(u32::MAX);
+        SHOW_COST
+            .saturating_mul(viewers.saturating_sub(1))
+            .min(SHOW_INTERVAL_MAX)
+    }
+
     fn is_alone(&self) -> bool {
         let mut state = self.state();
-        let linger = if self.private { Duration::ZERO } else { LINGER };
-        let alone = state.viewers.is_empty() && state.alone_since.elapsed() >= linger;
+        let alone = state.viewers.is_empty() && state.alone_since.elapsed() >= LINGER;
         if alone {
             // Under the same lock: nobody attaches to a reader that has decided to end.
             state.phase = Phase::Ended("nobody looks".to_owned());
@@ -266,34 +230,8 @@ impl Reader {
         alone
     }
 
-    fn dispatch(&self, event: Arc<Event>) {
-        let index = usize::try_from(event.partition).unwrap_or_default();
-        let mut state = self.state();
-        if state.next.len() <= index {
-            state.next.resize(index + 1, 0);
-        }
-        state.next[index] = event.offset + 1;
-        if !self.private {
-            state
-                .viewers
-                .retain(|viewer| viewer.offer(Item::Record(Arc::clone(&event))));
-            if state.viewers.is_empty() {
-                state.alone_since = Instant::now();
-            }
-            return;
-        }
-        drop(state);
-        let mut item = Some(Item::Record(event));
-        while let Some(waiting) = item.take() {
-            let Some(viewer) = self.state().viewers.first().cloned() else {
-                return;
-            };
-            item = viewer.give(waiting, SLICE);
-        }
-    }
-
     /// Partitions that were added since are read from their first record.
-    fn take_new_partitions(&self, client: &QuietConsumer) {
+    fn take_new_partitions(&self, client: &QuietConsumer, builder: &mut Builder) {
         let Ok(metadata) = client.fetch_metadata(Some(&self.topic), SLICE) else {
             return;
         };
@@ -302,26 +240,34 @@ impl Reader {
             .iter()
             .find(|topic| topic.name() == &*self.topic);
         let count = found.map_or(0, |topic| topic.partitions().len());
-        let known = self.state().next.len();
-        if count <= known {
+        if count <= builder.next().len() {
             return;
         }
-        // What is read already goes on where it is.
-        let mut next = self.state().next.clone();
-        next.resize(count, 0);
-        let mut list = TopicPartitionList::new();
-        for (partition, at) in (0_i32..).zip(&next) {
-            let _offset_is_legal =
-                list.add_partition_offset(&self.topic, partition, Offset::Offset(*at));
-        }
-        match client.assign(&list) {
-            Ok(()) => self.state().next = next,
-            Err(error) => tracing::warn!(error = %error, "new partitions are not read yet"),
+        builder.widen(count);
+        // What is read already goes on where it is; the builder leaves out what comes twice.
+        if let Err(error) = assign(client, &self.topic, builder.next()) {
+            tracing::warn!(error = %error, "new partitions are not read yet");
         }
     }
 }
 
-fn config(cluster: &Cluster) -> Result<ClientConfig, String> {
+fn ring(state: &State) {
+    for bell in state.viewers.values() {
+        bell.notify_one();
+    }
+}
+
+/// Reads from these offsets on, by partition.
+pub(super) fn assign(client: &QuietConsumer, topic: &str, next: &[i64]) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, at) in (0_i32..).zip(next) {
+        list.add_partition_offset(topic, partition, Offset::Offset((*at).max(0)))?;
+    }
+    client.assign(&list)
+}
+
+/// A client that reads without a group.
+pub(super) fn config(cluster: &Cluster) -> Result<ClientConfig, String> {
     let mut config = cluster
         .client("sluice-tail")
         .map_err(|error| error.to_string())?;
@@ -329,7 +275,8 @@ fn config(cluster: &Cluster) -> Result<ClientConfig, String> {
         .set("group.id", GROUP)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
+        // Records that are gone are told to the viewer, not skipped.
+        .set("auto.offset.reset", "error")
         .set("fetch.queue.backoff.ms", "2")
         .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string())
         .set("fetch.max.bytes", (PREFETCH_KIB * 1024).to_string())
@@ -337,57 +284,80 @@ fn config(cluster: &Cluster) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-fn is_final(error: &KafkaError) -> bool {
+/// Whether a reader cannot go on after this.
+pub(super) fn is_final(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumptionFatal(_))
         || matches!(
             error.rdkafka_error_code(),
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+            Some(
+                Code::UnknownTopicOrPartition
+                    | Code::UnknownTopic
+                    | Code::UnknownPartition
+                    | Code::AutoOffsetReset
+            )
         )
 }
 
-/// The first offset to read of a partition.
-fn first(start: &Start, partition: i32, low: i64, high: i64) -> i64 {
-    match start {
-        Start::Earliest => low,
-        Start::Latest | Start::Time(_) => high,
-        Start::At(place) => {
-            let index = usize::try_from(partition).unwrap_or_default();
-            match place.next.get(index).copied().filter(|next| *next >= 0) {
-                // A partition that came after the cursor was written is new from its first record.
-                None => low,
-                Some(next) if next < low || next > high => low,
-                Some(next) => next,
-            }
+/// A viewer's place at a reader; dropping it takes the viewer away.
+#[derive(Debug)]
+pub struct Feed {
+    reader: Arc<Reader>,
+    number: u64,
+}
+
+impl Feed {
+    /// Waits until the reader has found the end of its topic.
+    ///
+    /// # Errors
+    /// 503 when that takes too long or fails.
+    pub async fn ready(&self) -> Result<(), Problem> {
+        let mut opened = self.reader.opened.subscribe();
+        // The sender lives in the reader, so the channel cannot close meanwhile.
+        let waited = tokio::time::timeout(OPEN_TIMEOUT, opened.wait_for(|opened| *opened)).await;
+        match &self.reader.state().phase {
+            Phase::Ended(reason) => Err(kafka_problem(reason.clone())),
+            Phase::Ready if waited.is_ok() => Ok(()),
+            _ => Err(kafka_problem("Kafka does not answer in time")),
         }
+    }
+
+    /// What is at a place of the log.
+    pub fn get(&self, place: u64) -> Seen {
+        let state = self.reader.state();
+        match &state.phase {
+            Phase::Ended(reason) => Seen::Ended(reason.clone()),
+            Phase::Opening => Seen::Found(Found::End),
+            Phase::Ready => Seen::Found(state.log.get(place)),
+        }
+    }
+
+    /// The end of the log and the offsets that come there.
+    pub fn end(&self) -> (u64, Vec<i64>) {
+        let state = self.reader.state();
+        (state.log.end(), state.log.next().to_vec())
+    }
+
+    /// The offsets of the oldest records that are kept.
+    pub fn oldest(&self) -> Vec<i64> {
+        self.reader.state().log.oldest().to_vec()
+    }
+
+    /// The place from which somebody misses nothing who has read up to these offsets. None when some of
+    /// it is not kept, or the reader is not there yet.
+    pub fn find(&self, next: &[i64]) -> Option<u64> {
+        let state = self.reader.state();
+        matches!(state.phase, Phase::Ready)
+            .then(|| state.log.find(next))
+            .flatten()
     }
 }
 
-/// The records between where a cursor was and what is still there.
-fn gap(start: &Start, partition: i32, low: i64, high: i64) -> Option<(i64, i64)> {
-    let Start::At(place) = start else { return None };
-    let next = place.next.get(usize::try_from(partition).ok()?).copied()?;
-    (next >= 0 && (next < low || next > high)).then_some((next, low))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readers_start_where_they_should_and_say_what_is_gone() {
-        let at = |next: Vec<i64>| Start::At(Place { topic_id: 1, next });
-        for (start, want, want_gap) in [
-            (Start::Latest, 90, None),
-            (Start::Earliest, 10, None),
-            (at(vec![50]), 50, None),
-            (at(vec![90]), 90, None),
-            (at(vec![3]), 10, Some((3, 10))),
-            (at(vec![95]), 10, Some((95, 10))),
-            (at(vec![-1]), 10, None),
-            (at(vec![]), 10, None),
-        ] {
-            assert_eq!(first(&start, 0, 10, 90), want, "{start:?}");
-            assert_eq!(gap(&start, 0, 10, 90), want_gap, "{start:?}");
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut state = self.reader.state();
+        state.viewers.remove(&self.number);
+        if state.viewers.is_empty() {
+            state.alone_since = Instant::now();
         }
     }
 }

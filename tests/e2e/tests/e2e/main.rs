@@ -9,7 +9,9 @@ mod crash;
 mod machines;
 mod outage;
 mod reference;
+mod socket;
 mod story;
+mod stream;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_e2e::Outcome;
@@ -105,6 +107,8 @@ fn main() -> ExitCode {
     trials.extend(change::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(machines::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(socket::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(stream::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(crash::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
     let conclusion = libtest_mimic::run(&arguments, trials);
