@@ -7,6 +7,7 @@ pub mod decide;
 pub mod delete;
 pub mod observe;
 mod petition;
+pub mod policy;
 pub mod request_topic;
 pub mod subscribe;
 pub mod tokens;
@@ -22,6 +23,9 @@ use sluice_model::request::Request;
 use sluice_model::time::Timestamp;
 use sluice_model::topic::Topic;
 use std::sync::Arc;
+
+/// The name under which the audit shows what the policy approved by itself.
+const POLICY: &str = "policy";
 
 /// Who acts, when, and under which rules.
 #[derive(Clone, Debug)]
@@ -101,11 +105,36 @@ fn check_version(if_match: Option<i64>, version: i64) -> Outcome<()> {
     }
 }
 
-/// The two-person rule.
-fn check_four_eyes(context: &Context, requested_by: &str) -> Outcome<()> {
-    if requested_by == context.actor.account && !context.policy.allow_self_approval {
-        let detail = format!("{requested_by} asked for it; somebody else approves it");
+/// Counts one approval of a request under the two-person rule; says whether it has enough now.
+fn approve(context: &Context, request: &mut Request) -> Outcome<bool> {
+    let account = &context.actor.account;
+    if request.requested_by == *account && !context.policy.allow_self_approval {
+        let detail = format!("{account} asked for it; somebody else approves it");
         return Err(Problem::new(Code::SelfApproval, detail).into());
     }
-    Ok(())
+    if request.approved_by.contains(account) {
+        let detail = format!(
+            "{account} has approved it already; it needs {} different approvers",
+            request.approvals_needed
+        );
+        return Err(Problem::new(Code::Conflict, detail).into());
+    }
+    request.approved_by.push(account.clone());
+    Ok(i64::try_from(request.approved_by.len()).unwrap_or(i64::MAX) >= request.approvals_needed)
+}
+
+impl Context {
+    /// The same moment, with the policy itself as who acts.
+    fn by_policy(&self) -> Self {
+        let actor = Actor {
+            account: POLICY.to_owned(),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            expires_at: None,
+        };
+        Self {
+            actor,
+            ..self.clone()
+        }
+    }
 }

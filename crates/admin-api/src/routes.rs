@@ -5,6 +5,7 @@ pub mod command;
 pub mod decisions;
 pub mod docs;
 pub mod events;
+pub mod policy;
 pub mod poll;
 pub mod producers;
 pub mod requests;
@@ -33,7 +34,12 @@ pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Ident
                 .service(web::resource("/whoami").route(web::get().to(service::whoami)))
                 .service(web::resource("/stats").route(web::get().to(service::stats)))
                 .service(web::resource("/drift").route(web::get().to(service::drift)))
-                .service(web::resource("/policy").route(web::get().to(service::policy)))
+                .service(
+                    web::resource("/policy")
+                        .route(web::get().to(policy::get))
+                        .route(web::put().to(policy::put)),
+                )
+                .service(web::resource("/policy/try").route(web::post().to(policy::try_out)))
                 .service(
                     web::resource("/topics")
                         .route(web::get().to(topics::list))

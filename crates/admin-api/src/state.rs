@@ -19,16 +19,25 @@ use sluice_service::shutdown::Shutdown;
 use sluice_service::sqlite::Database;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
+
+/// A version of the policy.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Counts the versions that were written over the API; 0 is the configuration's.
+    pub version: i64,
+    /// The rules.
+    pub policy: Arc<Policy>,
+}
 
 /// The state of the service. Clones share it.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The settings.
     pub settings: Arc<Settings>,
-    /// The rules for requests.
-    pub policy: Arc<Policy>,
+    /// The rules for requests that count now.
+    rules: Arc<RwLock<Rules>>,
     /// The database.
     pub database: Database,
     /// The tokens.
@@ -62,15 +71,21 @@ impl State {
         let tokens = runtime.block_on(async {
             let import = move |c: &Connection| store::tokens::import(c, &bootstrap, now());
             database.write(import).await?;
-            database.read(store::tokens::all).await
+            let tokens = database.read(store::tokens::all).await?;
+            Ok((tokens, database.read(store::policies::newest).await?))
         });
-        let tokens = tokens.map_err(|e: AppError| anyhow::anyhow!("import the tokens: {e}"))?;
+        let (tokens, policy) =
+            tokens.map_err(|e: AppError| anyhow::anyhow!("read the tokens and the policy: {e}"))?;
+        let (version, policy) = policy.unwrap_or_else(|| (0, settings.policy.clone()));
         let tokens = Tokens::new(tokens, &settings);
         if !tokens.has_admin() {
             tracing::warn!("no account is admin: add one to bootstrap_tokens");
         }
         Ok(Self {
-            policy: Arc::new(settings.policy.clone()),
+            rules: Arc::new(RwLock::new(Rules {
+                version,
+                policy: Arc::new(policy),
+            })),
             database,
             tokens: Arc::new(tokens),
             hub,
@@ -84,12 +99,28 @@ impl State {
         })
     }
 
+    /// The rules for requests that count now.
+    pub fn rules(&self) -> Rules {
+        self.rules
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Lets a newer version of the rules count.
+    pub fn set_rules(&self, rules: Rules) {
+        let mut current = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        if rules.version > current.version {
+            *current = rules;
+        }
+    }
+
     /// The context of a command by an actor, now.
     pub fn context(&self, actor: Actor) -> Context {
         Context {
             actor,
             now: now(),
-            policy: Arc::clone(&self.policy),
+            policy: self.rules().policy,
             lifecycle: self.settings.lifecycle,
         }
     }
@@ -114,9 +145,7 @@ fn open_database(settings: &Settings, hub: Hub) -> anyhow::Result<Database> {
             Ok((topics, all)) => hub.publish(Heads { topics, all }),
             Err(error) => tracing::error!(error = %error, "read the heads of the change feed"),
         }
-        let mut noted = noted
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = note_head(connection, &heads_file, &mut noted) {
             tracing::error!(error = %error, "note the head of the audit chain");
         }

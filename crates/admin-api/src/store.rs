@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod changes;
 pub mod idempotency;
+pub mod policies;
 pub mod requests;
 pub mod subscriptions;
 pub mod tokens;

@@ -1,8 +1,15 @@
 //! Policy: what may be asked for at all. A human writes it; [`judge`] applies it.
 
-use crate::body::nearest;
+mod approvals;
+mod configs;
+
+pub use approvals::{ApprovalRule, Approvals};
+pub use configs::{config_faults, known_configs};
+
+use crate::body::escape;
 use crate::name::TopicName;
 use crate::problem::{FieldError, field};
+use crate::request::Kind;
 use crate::topic::{DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX, NewTopic, TopicChange, TopicSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,67 +53,22 @@ pub struct Policy {
     pub allow_self_approval: bool,
     /// Open requests that one account may have.
     pub open_requests_per_account: i64,
-}
-
-/// What a value of a topic config may be.
-#[derive(Clone, Copy, Debug)]
-enum ConfigKind {
-    /// A whole number within bounds.
-    Int(i64, i64),
-    /// A number within bounds.
-    Ratio,
-    /// One of the words.
-    Word(&'static [&'static str]),
-    /// A comma-separated list of the words.
-    Words(&'static [&'static str]),
-}
-
-/// Topic configs of Kafka 4 that governance knows (`org.apache.kafka.common.config.TopicConfig`).
-const CONFIGS: [(&str, ConfigKind); 20] = [
-    ("cleanup.policy", ConfigKind::Words(&["delete", "compact"])),
-    (
-        "compression.type",
-        ConfigKind::Word(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
-    ),
-    ("delete.retention.ms", ConfigKind::Int(0, i64::MAX)),
-    ("file.delete.delay.ms", ConfigKind::Int(0, i64::MAX)),
-    ("flush.messages", ConfigKind::Int(1, i64::MAX)),
-    ("flush.ms", ConfigKind::Int(0, i64::MAX)),
-    ("index.interval.bytes", ConfigKind::Int(0, INT_MAX)),
-    ("max.compaction.lag.ms", ConfigKind::Int(1, i64::MAX)),
-    ("max.message.bytes", ConfigKind::Int(0, INT_MAX)),
-    (
-        "message.timestamp.type",
-        ConfigKind::Word(&["CreateTime", "LogAppendTime"]),
-    ),
-    ("min.cleanable.dirty.ratio", ConfigKind::Ratio),
-    ("min.compaction.lag.ms", ConfigKind::Int(0, i64::MAX)),
-    ("min.insync.replicas", ConfigKind::Int(1, INT_MAX)),
-    ("preallocate", ConfigKind::Word(&["true", "false"])),
-    ("retention.bytes", ConfigKind::Int(-1, i64::MAX)),
-    ("retention.ms", ConfigKind::Int(-1, i64::MAX)),
-    ("segment.bytes", ConfigKind::Int(1_048_576, INT_MAX)),
-    ("segment.index.bytes", ConfigKind::Int(4, INT_MAX)),
-    ("segment.jitter.ms", ConfigKind::Int(0, i64::MAX)),
-    ("segment.ms", ConfigKind::Int(1, i64::MAX)),
-];
-
-const INT_MAX: i64 = i32::MAX as i64;
-
-/// The names of all topic configs that governance knows.
-pub fn known_configs() -> Vec<&'static str> {
-    CONFIGS.iter().map(|(name, _)| *name).collect()
+    /// Who must approve: the first rule that fits a request counts; without one, one approver.
+    #[serde(default)]
+    pub approvals: Vec<ApprovalRule>,
 }
 
 /// What a policy says to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// One approver decides about this topic.
-    OneApprover {
+    /// Nothing is broken: so many approvals are needed.
+    Accept {
         /// The name, checked.
         name: TopicName,
         /// The spec with the policy's defaults filled in.
         spec: TopicSpec,
+        /// Who must approve.
+        approvals: Approvals,
     },
     /// Rules are broken; every one is listed.
     Refuse(Vec<FieldError>),
@@ -149,7 +111,14 @@ pub fn judge(policy: &Policy, asked: &NewTopic) -> Verdict {
     }
     faults.extend(label_faults(asked));
     match name {
-        Some(name) if faults.is_empty() => Verdict::OneApprover { name, spec },
+        Some(name) if faults.is_empty() => {
+            let approvals = policy.approvals(Kind::Create, name.as_str(), &spec);
+            Verdict::Accept {
+                name,
+                spec,
+                approvals,
+            }
+        }
         _ => Verdict::Refuse(faults),
     }
 }
@@ -190,7 +159,7 @@ pub fn judge_change(
             }
             None => {
                 let message = "is not set on this topic, so there is nothing to take back";
-                faults.push(field(format!("/configs/{name}"), message));
+                faults.push(field(format!("/configs/{}", escape(name)), message));
             }
         }
     }
@@ -223,6 +192,19 @@ fn label_faults(asked: &NewTopic) -> Vec<FieldError> {
     faults
 }
 
+impl Policy {
+    /// Who must approve a request: the first rule that fits, else one approver.
+    pub fn approvals(&self, kind: Kind, name: &str, spec: &TopicSpec) -> Approvals {
+        // Data is never given away by a rule that does not say so.
+        let says_so = |rule: &ApprovalRule| {
+            rule.approvals != Approvals::Auto || kind != Kind::Delete || rule.kinds.contains(&kind)
+        };
+        let fits = |rule: &&ApprovalRule| says_so(rule) && rule.fits(kind, name, spec);
+        let rule = self.approvals.iter().find(fits);
+        rule.map_or(Approvals::One, |rule| rule.approvals)
+    }
+}
+
 fn pattern_matches(pattern: &str, name: &str) -> bool {
     pattern.is_empty()
         || regex_lite::Regex::new(&format!("^(?:{pattern})$"))
@@ -246,8 +228,14 @@ pub fn check(policy: &Policy) -> Vec<FieldError> {
             faults.push(field(pointer, "needs 1 <= min <= default <= max"));
         }
     }
+    for (index, rule) in policy.approvals.iter().enumerate() {
+        if let Err(error) = regex_lite::Regex::new(&format!("^(?:{})$", rule.name_pattern)) {
+            let pointer = format!("approvals/{index}/name_pattern");
+            faults.push(field(pointer, format!("is no regular expression: {error}")));
+        }
+    }
     for name in &policy.configs {
-        if !CONFIGS.iter().any(|(known, _)| known == name) {
+        if !known_configs().contains(&name.as_str()) {
             faults.push(field(
                 "configs",
                 format!("{name:?} is no topic config of Kafka"),
@@ -255,56 +243,6 @@ pub fn check(policy: &Policy) -> Vec<FieldError> {
         }
     }
     faults
-}
-
-/// Faults of asked topic configs.
-pub fn config_faults(policy: &Policy, configs: &BTreeMap<String, String>) -> Vec<FieldError> {
-    let mut faults = Vec::new();
-    for (name, value) in configs {
-        let pointer = format!("/configs/{name}");
-        let kind = CONFIGS
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, kind)| *kind);
-        let message = match kind {
-            None => match nearest(name, &known_configs()) {
-                Some(known) => Some(format!(
-                    "is no topic config of Kafka; did you mean {known:?}?"
-                )),
-                None => Some("is no topic config of Kafka".to_owned()),
-            },
-            Some(_) if !policy.configs.contains(name) => Some(format!(
-                "may not be set by policy; allowed are {}",
-                policy.configs.join(", ")
-            )),
-            Some(kind) => value_fault(kind, value),
-        };
-        faults.extend(message.map(|message| field(pointer, message)));
-    }
-    faults
-}
-
-fn value_fault(kind: ConfigKind, value: &str) -> Option<String> {
-    match kind {
-        ConfigKind::Int(min, max) => {
-            let fits = value
-                .parse::<i64>()
-                .is_ok_and(|number| (min..=max).contains(&number));
-            (!fits).then(|| format!("is a whole number from {min} to {max}, not {value:?}"))
-        }
-        ConfigKind::Ratio => {
-            let fits = value
-                .parse::<f64>()
-                .is_ok_and(|number| (0.0..=1.0).contains(&number));
-            (!fits).then(|| format!("is a number from 0 to 1, not {value:?}"))
-        }
-        ConfigKind::Word(words) => (!words.contains(&value))
-            .then(|| format!("is one of {}, not {value:?}", words.join(", "))),
-        ConfigKind::Words(words) => {
-            let fits = value.split(',').all(|part| words.contains(&part.trim()));
-            (!fits).then(|| format!("is a list of {}, not {value:?}", words.join(", ")))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -328,6 +266,7 @@ mod tests {
             require_owner: false,
             allow_self_approval: false,
             open_requests_per_account: 100,
+            approvals: Vec::new(),
         }
     }
 
@@ -341,13 +280,13 @@ mod tests {
     fn pointers(verdict: Verdict) -> Vec<String> {
         match verdict {
             Verdict::Refuse(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
-            Verdict::OneApprover { .. } => Vec::new(),
+            Verdict::Accept { .. } => Vec::new(),
         }
     }
 
     #[test]
     fn defaults_are_filled_in() {
-        let Verdict::OneApprover { spec, .. } = judge(&policy(), &asked("orders")) else {
+        let Verdict::Accept { spec, .. } = judge(&policy(), &asked("orders")) else {
             panic!("refused")
         };
         assert_eq!((spec.partitions, spec.replication_factor), (3, 1));
@@ -427,6 +366,41 @@ mod tests {
         ] {
             let faults = judge_change(&policy(), &current, &asked).unwrap_err();
             assert_eq!(faults[0].pointer, pointer);
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_says_who_must_approve() {
+        let mut policy = policy();
+        let rule = |name_pattern: &str, partitions_max, kinds: &[Kind], approvals| ApprovalRule {
+            name_pattern: name_pattern.to_owned(),
+            partitions_max,
+            kinds: kinds.to_vec(),
+            approvals,
+        };
+        policy.approvals = vec![
+            rule("prod\\..*", None, &[], Approvals::Two),
+            rule("dev\\..*", Some(3), &[], Approvals::Auto),
+        ];
+        let spec = |partitions| TopicSpec {
+            partitions,
+            replication_factor: 1,
+            configs: BTreeMap::new(),
+        };
+        for (kind, name, partitions, want) in [
+            (Kind::Create, "prod.orders", 1, Approvals::Two),
+            (Kind::Delete, "prod.orders", 1, Approvals::Two),
+            (Kind::Create, "dev.orders", 3, Approvals::Auto),
+            (Kind::Create, "dev.orders", 4, Approvals::One),
+            (Kind::Delete, "dev.orders", 1, Approvals::One),
+            (Kind::Change, "dev.orders", 1, Approvals::Auto),
+            (Kind::Change, "other", 1, Approvals::One),
+        ] {
+            assert_eq!(
+                policy.approvals(kind, name, &spec(partitions)),
+                want,
+                "{kind} {name}"
+            );
         }
     }
 

@@ -125,9 +125,19 @@ pub struct Request {
     /// The account that decided.
     #[serde(default)]
     pub decided_by: Option<String>,
+    /// How many approvals it needs.
+    #[serde(default = "one")]
+    pub approvals_needed: i64,
+    /// The accounts that have approved so far, while more are needed.
+    #[serde(default)]
+    pub approved_by: Vec<String>,
     /// Why it was decided so.
     #[serde(default)]
     pub decision_reason: Option<String>,
     /// Counts its changes; the ETag.
     pub version: i64,
+}
+
+const fn one() -> i64 {
+    1
 }

@@ -1,15 +1,14 @@
 //! Deciding: about a topic's open create request, about a topic's fence, and about any request by id.
 
-use super::transition::transition;
+use super::transition::{Note, facts, record, transition};
 use super::{
-    Context, Decision, check_four_eyes, check_reason, check_version, delete, petition, request,
-    topic,
+    Context, Decision, approve, check_reason, check_version, delete, petition, request, topic,
 };
 use crate::error::Outcome;
 use crate::store::requests;
 use rusqlite::Connection;
 use sluice_model::access::Role;
-use sluice_model::lifecycle::Event;
+use sluice_model::lifecycle::{Event, step};
 use sluice_model::problem::{Code, Problem};
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::topic::{Decided, Topic};
@@ -29,12 +28,18 @@ pub fn decide(
     check_version(decision.if_match, before.version)?;
     let create = requests::newest_of_topic(connection, topic_id, Kind::Create)?;
     let after = decide_topic(connection, context, &before, create, event, decision)?;
-    Ok(decided(event, &after))
+    Ok(decided(event, &before, &after))
 }
 
-fn decided(event: Event, topic: &Topic) -> Decided {
+fn decided(event: Event, before: &Topic, topic: &Topic) -> Decided {
+    let waits = event == Event::Approve && before.status == topic.status;
+    let message = if waits {
+        "Approval counted; another approver is needed"
+    } else {
+        message(event)
+    };
     Decided {
-        message: message(event).to_owned(),
+        message: message.to_owned(),
         topic_id: topic.topic_id,
         status: topic.status,
         version: topic.version,
@@ -55,11 +60,11 @@ const fn message(event: Event) -> &'static str {
     }
 }
 
-fn decide_topic(
+pub(super) fn decide_topic(
     connection: &Connection,
     context: &Context,
     before: &Topic,
-    create: Option<Request>,
+    mut create: Option<Request>,
     event: Event,
     decision: &Decision,
 ) -> Outcome<Topic> {
@@ -68,11 +73,17 @@ fn decide_topic(
         check_owner(context, &before.requested_by)?;
     }
     let reason = decision.reason.as_deref();
-    let after = transition(connection, context, before, event, reason, create.as_ref())?;
-    // After the step, so that an illegal one is told first.
     if event == Event::Approve {
-        check_four_eyes(context, &before.requested_by)?;
+        // An illegal step is told before anything else.
+        step(facts(before), event, context.now)?;
+        if let Some(request) = &mut create
+            && !approve(context, request)?
+        {
+            count_approval(connection, context, before, request, reason)?;
+            return Ok(before.clone());
+        }
     }
+    let after = transition(connection, context, before, event, reason, create.as_ref())?;
     if let (Some(status), Some(create)) = (request_status(event), create) {
         close(connection, context, create, status, reason)?;
     }
@@ -80,6 +91,24 @@ fn decide_topic(
         delete::call_off(connection, context, after.topic_id)?;
     }
     Ok(after)
+}
+
+/// Writes down an approval that is not enough by itself.
+pub(super) fn count_approval(
+    connection: &Connection,
+    context: &Context,
+    topic: &Topic,
+    request: &mut Request,
+    reason: Option<&str>,
+) -> Outcome<()> {
+    request.version += 1;
+    requests::update(connection, request)?;
+    let note = Note {
+        action: Event::Approve.as_str(),
+        reason,
+        request: Some(request),
+    };
+    record(connection, context, Some(topic), topic, &note)
 }
 
 const fn request_status(event: Event) -> Option<RequestStatus> {
@@ -140,7 +169,7 @@ pub fn decide_request(
     match request.kind {
         Kind::Create => {
             let after = decide_topic(connection, context, &before, Some(request), event, decision)?;
-            Ok(decided(event, &after))
+            Ok(decided(event, &before, &after))
         }
         Kind::Change | Kind::Delete => {
             if event == Event::Withdraw {

@@ -1,11 +1,12 @@
 //! Requests about a topic that exists, of kind change or delete: filing them and deciding about them.
 
-use super::transition::{Note, record, write};
-use super::{Context, Decision, check_four_eyes, check_open_requests, decide, delete};
+use super::transition::{Note, facts, record, write};
+use super::{Context, Decision, approve, check_open_requests, decide, delete};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, requests};
 use rusqlite::Connection;
-use sluice_model::lifecycle::{Event, Facts, decisions};
+use sluice_model::lifecycle::{Event, decisions};
+use sluice_model::policy::Approvals;
 use sluice_model::problem::{Code, Problem};
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::topic::{Decided, Topic, TopicSpec};
@@ -21,10 +22,7 @@ pub(super) struct Petition {
 /// 409 for a topic that cannot be asked this now, with what it takes instead.
 pub(super) fn not_now(topic: &Topic, detail: String) -> Problem {
     let mut problem = Problem::new(Code::IllegalTransition, detail);
-    problem.allowed = Some(decisions(Facts {
-        state: topic.status,
-        purge_started: topic.purge_started_at.is_some(),
-    }));
+    problem.allowed = Some(decisions(facts(topic)));
     problem
 }
 
@@ -43,9 +41,14 @@ pub(super) fn file(
         return Err(Problem::new(Code::Duplicate, detail).into());
     }
     check_open_requests(connection, context)?;
+    let approvals = context
+        .policy
+        .approvals(petition.kind, &topic.topic_name, &petition.spec);
     let mut request = Request {
         request_id: 0,
         kind: petition.kind,
+        approvals_needed: i64::try_from(approvals.needed()).unwrap_or(1),
+        approved_by: Vec::new(),
         status: RequestStatus::Pending,
         topic_id: topic.topic_id,
         topic_name: topic.topic_name.clone(),
@@ -67,6 +70,12 @@ pub(super) fn file(
     };
     record(connection, context, Some(topic), topic, &note)?;
     feed(connection, context, &request)?;
+    if approvals == Approvals::Auto {
+        let (by_policy, decision) = (context.by_policy(), Decision::default());
+        let (id, event) = (request.request_id, Event::Approve);
+        decide(connection, &by_policy, topic, request, event, &decision)?;
+        return super::request(connection, id);
+    }
     Ok(request)
 }
 
@@ -88,7 +97,15 @@ pub(super) fn decide(
     let mut after = before.clone();
     request.status = match event {
         Event::Approve => {
-            check_four_eyes(context, &request.requested_by)?;
+            if !approve(context, &mut request)? {
+                decide::count_approval(connection, context, before, &mut request, reason)?;
+                return Ok(Decided {
+                    message: "Approval counted; another approver is needed".to_owned(),
+                    topic_id: before.topic_id,
+                    status: before.status,
+                    version: before.version,
+                });
+            }
             take_effect(context, &mut after, &request)?;
             RequestStatus::Approved
         }

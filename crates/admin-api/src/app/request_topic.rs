@@ -1,13 +1,14 @@
 //! Asking for a topic.
 
-use super::transition::{Note, record};
-use super::{Context, check_open_requests};
+use super::decide::decide_topic;
+use super::transition::{Note, facts, record};
+use super::{Context, Decision, check_open_requests};
 use crate::error::{AppError, Outcome};
 use crate::store::{changes, changes::Feed, requests, topics};
 use rusqlite::Connection;
-use sluice_model::lifecycle::{Facts, State, decisions};
+use sluice_model::lifecycle::{Event, State, decisions};
 use sluice_model::name::TopicName;
-use sluice_model::policy::{Verdict, judge};
+use sluice_model::policy::{Approvals, Verdict, judge};
 use sluice_model::problem::{Code, Problem};
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::topic::{NewTopic, Requested, Topic, TopicSpec};
@@ -21,8 +22,12 @@ pub fn request_topic(
     context: &Context,
     asked: &NewTopic,
 ) -> Outcome<Requested> {
-    let (name, spec) = match judge(&context.policy, asked) {
-        Verdict::OneApprover { name, spec } => (name, spec),
+    let (name, spec, approvals) = match judge(&context.policy, asked) {
+        Verdict::Accept {
+            name,
+            spec,
+            approvals,
+        } => (name, spec, approvals),
         Verdict::Refuse(faults) => return Err(Problem::from_errors(Code::Invalid, faults).into()),
     };
     if let Some(taken) = topics::open_by_collision(connection, &name.collision_key())? {
@@ -32,6 +37,7 @@ pub fn request_topic(
     let mut topic = new_row(context, asked, &name, &spec);
     topic.topic_id = topics::insert(connection, &name, &topic)?;
     let mut request = new_request(context, &topic, spec, asked.description.clone());
+    request.approvals_needed = i64::try_from(approvals.needed()).unwrap_or(1);
     request.request_id = requests::insert(connection, &request)?;
     let note = Note {
         action: "request",
@@ -48,8 +54,15 @@ pub fn request_topic(
         status,
         None,
     )?;
+    let mut message = "Topic creation request submitted";
+    if approvals == Approvals::Auto {
+        let (by_policy, decision) = (context.by_policy(), Decision::default());
+        let (event, create) = (Event::Approve, Some(request.clone()));
+        topic = decide_topic(connection, &by_policy, &topic, create, event, &decision)?;
+        message = "Topic approved by policy";
+    }
     Ok(Requested {
-        message: "Topic creation request submitted".to_owned(),
+        message: message.to_owned(),
         topic_id: topic.topic_id,
         topic_name: topic.topic_name,
         status: topic.status,
@@ -71,11 +84,7 @@ fn taken_problem(name: &TopicName, taken: &Topic) -> AppError {
         );
         Problem::new(Code::NameCollision, detail)
     };
-    let facts = Facts {
-        state,
-        purge_started: taken.purge_started_at.is_some(),
-    };
-    problem.allowed = Some(decisions(facts));
+    problem.allowed = Some(decisions(facts(taken)));
     problem.into()
 }
 
@@ -125,6 +134,8 @@ fn new_request(
         requested_by: context.actor.account.clone(),
         spec,
         base: None,
+        approvals_needed: 1,
+        approved_by: Vec::new(),
         reason,
         created_at: context.now,
         decided_at: None,

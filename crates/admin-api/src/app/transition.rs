@@ -16,6 +16,14 @@ pub(super) struct Note<'a> {
     pub(super) request: Option<&'a Request>,
 }
 
+/// What a step depends on.
+pub(super) const fn facts(topic: &Topic) -> Facts {
+    Facts {
+        state: topic.status,
+        purge_started: topic.purge_started_at.is_some(),
+    }
+}
+
 /// Lets an event happen to a topic, or refuses it with the events that it takes.
 pub(super) fn transition(
     connection: &Connection,
@@ -25,11 +33,7 @@ pub(super) fn transition(
     reason: Option<&str>,
     request: Option<&Request>,
 ) -> Outcome<Topic> {
-    let facts = Facts {
-        state: before.status,
-        purge_started: before.purge_started_at.is_some(),
-    };
-    let transition = step(facts, event, context.now)?;
+    let transition = step(facts(before), event, context.now)?;
     let mut after = before.clone();
     after.status = transition.to;
     after.approved_at = transition.approved_at.or(before.approved_at);

@@ -6,7 +6,6 @@ use crate::state::State;
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
 use sluice_model::access::{Actor, Role};
-use sluice_model::policy::Policy;
 use sluice_model::topic::Stats;
 use sluice_service::http::credential;
 use sluice_service::http::probe;
@@ -51,16 +50,6 @@ pub async fn stats(state: web::Data<State>, caller: Caller) -> Result<HttpRespon
 pub async fn drift(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
     caller.may(Role::Viewer)?;
     Ok(HttpResponse::Ok().json(state.drift.all()))
-}
-
-/// The rules for requests.
-///
-/// # Errors
-/// 401, 403.
-#[utoipa::path(get, path = "/api/policy", tag = "service", responses((status = 200, body = Policy)))]
-pub async fn policy(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
-    caller.may(Role::Viewer)?;
-    Ok(HttpResponse::Ok().json(&*state.policy))
 }
 
 /// Prometheus text.

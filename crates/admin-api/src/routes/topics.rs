@@ -110,7 +110,7 @@ pub async fn create(
     body: JsonBytes,
 ) -> Result<HttpResponse, Failure> {
     let actor = caller.may(Role::Producer)?;
-    let asked = new_topic(&body.0, &state.policy)?;
+    let asked = new_topic(Body::parse(&body.0)?, &state.rules().policy)?;
     let work = move |connection: &Connection, context: &crate::app::Context| {
         let requested = request_topic(connection, context, &asked)?;
         Reply::new(201, &requested)
@@ -161,8 +161,8 @@ fn topic_change(bytes: &[u8]) -> Result<TopicChange, Problem> {
     Ok(change)
 }
 
-fn new_topic(bytes: &[u8], policy: &Policy) -> Result<NewTopic, Problem> {
-    let mut body = Body::parse(bytes)?;
+/// Reads what is asked for.
+pub(super) fn new_topic(mut body: Body, policy: &Policy) -> Result<NewTopic, Problem> {
     let name = body.required_text("name");
     let asked = NewTopic {
         name,

@@ -8,7 +8,7 @@ use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::time::Timestamp;
 
 const SELECT: &str = "SELECT r.request_id, r.kind, r.status, r.topic_id, t.topic_name, r.requested_by, r.spec, r.base, \
-    r.reason, r.created_at, r.decided_at, r.decided_by, r.decision_reason, r.version \
+    r.reason, r.created_at, r.decided_at, r.decided_by, r.decision_reason, r.approvals_needed, r.approved_by, r.version \
     FROM requests r JOIN topics t USING (topic_id)";
 
 fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
@@ -26,6 +26,8 @@ fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         decided_at: instant(row.get("decided_at")?),
         decided_by: row.get("decided_by")?,
         decision_reason: row.get("decision_reason")?,
+        approvals_needed: row.get("approvals_needed")?,
+        approved_by: row.get::<_, Json<_>>("approved_by")?.0,
         version: row.get("version")?,
     })
 }
@@ -36,8 +38,9 @@ fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
 /// When SQLite fails.
 pub fn insert(connection: &Connection, request: &Request) -> Outcome<i64> {
     connection.execute(
-        "INSERT INTO requests (kind, status, topic_id, requested_by, spec, base, reason, created_at, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO requests (kind, status, topic_id, requested_by, spec, base, reason, created_at, version,
+             approvals_needed)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             request.kind.as_str(),
             request.status.as_str(),
@@ -48,6 +51,7 @@ pub fn insert(connection: &Connection, request: &Request) -> Outcome<i64> {
             request.reason,
             request.created_at.as_millis(),
             request.version,
+            request.approvals_needed,
         ],
     )?;
     Ok(connection.last_insert_rowid())
@@ -59,7 +63,8 @@ pub fn insert(connection: &Connection, request: &Request) -> Outcome<i64> {
 /// When SQLite fails.
 pub fn update(connection: &Connection, request: &Request) -> Outcome<()> {
     connection.execute(
-        "UPDATE requests SET status = ?2, decided_at = ?3, decided_by = ?4, decision_reason = ?5, version = ?6
+        "UPDATE requests SET status = ?2, decided_at = ?3, decided_by = ?4, decision_reason = ?5, version = ?6,
+             approved_by = ?7
          WHERE request_id = ?1",
         params![
             request.request_id,
@@ -68,6 +73,7 @@ pub fn update(connection: &Connection, request: &Request) -> Outcome<()> {
             request.decided_by,
             request.decision_reason,
             request.version,
+            serde_json::to_string(&request.approved_by)?,
         ],
     )?;
     Ok(())

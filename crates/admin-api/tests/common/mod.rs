@@ -37,6 +37,7 @@ pub fn open(directory: &Path) -> State {
     for (account, role) in [
         ("ada", "admin"),
         ("ana", "approver"),
+        ("eva", "approver"),
         ("ben", "producer"),
         ("cas", "consumer"),
     ] {

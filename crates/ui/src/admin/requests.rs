@@ -60,6 +60,7 @@ struct Card<'a> {
     decide: bool,
     own: bool,
     is_delete: bool,
+    approvals: Option<String>,
     why_not: Option<&'static str>,
 }
 
@@ -86,6 +87,7 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a>
     let own = request.requested_by == viewer.actor.account;
     let approver = viewer.may(Role::Approver);
     let barred = own && !data.allow_self_approval;
+    let counted = request.approved_by.contains(&viewer.actor.account);
     Card {
         request,
         kind: request.kind.into(),
@@ -96,14 +98,26 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a>
         partitions: partitions(request),
         configs: configs(request),
         held: Held::of(&request.topic_name, data.producers).words(),
-        decide: approver && !barred,
+        decide: approver && !barred && !counted,
         own,
         is_delete: request.kind == Kind::Delete,
+        approvals: approvals(request),
         why_not: match (approver, barred) {
+            _ if counted => Some("You have approved it; somebody else must, too."),
             (true, true) => Some("You asked for it, so somebody else decides."),
             (false, _) => Some("Somebody with the role approver decides."),
             (true, false) => None,
         },
+    }
+}
+
+/// Who has approved so far, when it takes more than one.
+fn approvals(request: &Request) -> Option<String> {
+    let by = request.approved_by.join(", ");
+    match (request.approvals_needed, request.approved_by.len()) {
+        (..=1, _) => None,
+        (needed, 0) => Some(format!("It takes {needed} approvers.")),
+        (needed, count) => Some(format!("{count} of {needed} approvers so far: {by}.")),
     }
 }
 

@@ -83,6 +83,8 @@ fn sample_request(kind: Kind, by: &str) -> Request {
         created_at: NOW,
         decided_at: None,
         decided_by: None,
+        approvals_needed: 1,
+        approved_by: Vec::new(),
         decision_reason: Some(nasty().to_owned()),
         version: 5,
     }
@@ -139,6 +141,7 @@ fn sample_policy() -> Policy {
         require_owner: true,
         allow_self_approval: false,
         open_requests_per_account: 5,
+        approvals: Vec::new(),
     }
 }
 

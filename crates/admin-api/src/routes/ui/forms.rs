@@ -170,7 +170,7 @@ pub(super) async fn request_topic(
         }
     };
     let viewer = viewer(&request, &state, actor).await;
-    let page = admin::request(&viewer, &form, &state.policy, Some(&problem));
+    let page = admin::request(&viewer, &form, &state.rules().policy, Some(&problem));
     Ok(html(problem.status, CONSOLE_CSP, page))
 }
 

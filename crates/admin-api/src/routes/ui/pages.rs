@@ -172,7 +172,12 @@ pub(super) async fn request(
         ..TopicForm::default()
     };
     let viewer = viewer(&request, &state, visitor.0).await;
-    Ok(show(admin::request(&viewer, &form, &state.policy, None)))
+    Ok(show(admin::request(
+        &viewer,
+        &form,
+        &state.rules().policy,
+        None,
+    )))
 }
 
 /// `GET /ui/requests`
@@ -198,7 +203,7 @@ pub(super) async fn requests(
         tab: if decided { Tab::Decided } else { Tab::Pending },
         requests: &requests,
         producers: &producers,
-        allow_self_approval: state.policy.allow_self_approval,
+        allow_self_approval: state.rules().policy.allow_self_approval,
         next: next.as_deref(),
     };
     Ok(show(admin::inbox(&viewer, &data)))
