@@ -17,6 +17,7 @@ mod quiet;
 mod reader;
 mod stream;
 mod syslog;
+mod tail;
 
 use crate::budget::Budget;
 use crate::channels::ListenerEnds;
@@ -58,10 +59,13 @@ pub fn run(
         .context("start the listener's runtime")?;
     let stop_max = Duration::from_secs(settings.shutdown_s).saturating_sub(STOP_RESERVE);
     let tasks = LocalSet::new();
-    tasks.block_on(
+    let served = tasks.block_on(
         &runtime,
         serve(settings, bound, ends, budget, (health, shutdown), stop_max),
-    )
+    );
+    // A read of standard input that waits for a line cannot be ended; it must not keep the daemon.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(
@@ -81,14 +85,13 @@ async fn serve(
         Rc::clone(&inlet),
         verifier,
         health,
-        &settings.http,
-        settings.metrics_public,
+        settings,
     ));
     let dispatcher = tokio::task::spawn_local(inlet::dispatch(Rc::clone(&inlet), ends.replies));
     let (quarantine, writing) = Quarantine::start(&settings.inputs.quarantine);
     let writing = tokio::task::spawn_local(writing);
     accept::spawn(bound, settings, &inlet, &http, &quarantine)?;
-    own::spawn(settings, &inlet);
+    let whole = own::spawn(settings, &inlet, &quarantine);
     drop((http, quarantine));
     shutdown.wait().await;
     tracing::info!("inputs stop");
@@ -107,6 +110,10 @@ async fn serve(
     if tokio::time::timeout(QUARANTINE_MAX, writing).await.is_err() {
         tracing::warn!("the quarantine is not written in time");
     }
+    anyhow::ensure!(
+        whole.get(),
+        "not every line of standard input was taken; the log and the counters of refused records tell which"
+    );
     Ok(())
 }
 

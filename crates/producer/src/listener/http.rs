@@ -4,14 +4,17 @@ mod answer;
 mod auth;
 mod body;
 mod forms;
+mod gzip;
+mod otlp;
 mod send;
+mod v3;
 
 use super::inlet::Inlet;
 use crate::IDENTITY;
-use answer::Answer;
+use crate::settings::{OtlpSettings, ProducerSettings};
+use answer::{Answer, AnswerBody};
 pub(super) use auth::Auth;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -19,7 +22,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
-use sluice_service::config::HttpSettings;
 use sluice_service::health::Health;
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -36,6 +38,7 @@ pub(super) struct Http {
     auth: Rc<Auth>,
     health: Health,
     metrics_public: bool,
+    otlp: OtlpSettings,
     body_max: usize,
     body_timeout: Duration,
 }
@@ -46,16 +49,16 @@ impl Http {
         inlet: Rc<Inlet>,
         verifier: sluice_admin_client::verify::Verifier,
         health: Health,
-        settings: &HttpSettings,
-        metrics_public: bool,
+        settings: &ProducerSettings,
     ) -> Self {
         Self {
             inlet,
             auth: Rc::new(Auth::new(verifier)),
             health,
-            metrics_public,
-            body_max: settings.body_max_bytes,
-            body_timeout: Duration::from_secs(settings.body_timeout_s),
+            metrics_public: settings.metrics_public,
+            otlp: settings.inputs.otlp.clone(),
+            body_max: settings.http.body_max_bytes,
+            body_timeout: Duration::from_secs(settings.http.body_timeout_s),
         }
     }
 
@@ -89,7 +92,7 @@ pub(super) async fn serve<I: AsyncRead + AsyncWrite + Unpin + 'static>(http: Rc<
     }
 }
 
-async fn handle(http: &Http, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn handle(http: &Rc<Http>, request: Request<Incoming>) -> Response<AnswerBody> {
     let started = Instant::now();
     let id = request_id(&request);
     let method = request.method().clone();
@@ -138,6 +141,10 @@ fn request_id(request: &Request<Incoming>) -> String {
 pub(super) struct Failure {
     problem: Box<Problem>,
     records: Option<serde_json::Value>,
+    /// The code of Confluent's API, for its clients.
+    error_code: Option<u32>,
+    /// The methods that the address takes.
+    allow: Option<&'static str>,
 }
 
 impl From<Box<Problem>> for Failure {
@@ -145,29 +152,89 @@ impl From<Box<Problem>> for Failure {
         Self {
             problem,
             records: None,
+            error_code: None,
+            allow: None,
         }
     }
 }
 
 type Outcome = Result<Answer, Failure>;
 
-async fn route(http: &Http, request: Request<Incoming>) -> (&'static str, Outcome) {
+/// The address of a request: its name in metrics, and what it takes.
+async fn route(http: &Rc<Http>, request: Request<Incoming>) -> (&'static str, Outcome) {
     let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let post = request.method() == Method::POST;
-    if let Some(topic) = path
-        .strip_prefix("/topics/")
-        .filter(|topic| !topic.contains('/'))
-    {
-        let route = "/topics/{topic}";
-        return if post {
-            (route, send::to_topic(http, topic, request).await)
-        } else {
-            (route, Err(not_allowed(&request, "POST")))
-        };
+    match *segments.as_slice() {
+        ["topics", topic] if post => (
+            "/topics/{topic}",
+            send::to_topic(http, (topic, None), request).await,
+        ),
+        ["topics", topic, "partitions", partition] if post => (
+            "/topics/{topic}/partitions/{partition}",
+            send::to_topic(http, (topic, Some(partition)), request).await,
+        ),
+        ["records"] if post => ("/records", send::records(http, request).await),
+        ["v1", "logs"] if post => ("/v1/logs", logs(http, request).await),
+        ["v3", "clusters", cluster, "topics", topic, "records"] if post => (
+            "/v3/clusters/{cluster}/topics/{topic}/records",
+            v3_codes(v3::records(http, (cluster, topic), request).await),
+        ),
+        ["v3", "clusters", cluster, "topics", topic, "records:batch"] if post => (
+            "/v3/clusters/{cluster}/topics/{topic}/records:batch",
+            v3_codes(v3::batch(http, (cluster, topic), request).await),
+        ),
+        ["topics"] if get => ("/topics", send::list(http, None, &request).await),
+        ["topics", topic] if get => (
+            "/topics/{topic}",
+            send::list(http, Some(topic), &request).await,
+        ),
+        ["v3", "clusters", ref rest @ ..] if get => (
+            "/v3/clusters",
+            v3_codes(v3::clusters(http, rest, &request).await),
+        ),
+        ["topics", _] => (
+            "/topics/{topic}",
+            Err(not_allowed(&request, "GET, HEAD, POST")),
+        ),
+        ["records"]
+        | ["v1", "logs"]
+        | ["topics", _, "partitions", _]
+        | [
+            "v3",
+            "clusters",
+            _,
+            "topics",
+            _,
+            "records" | "records:batch",
+        ] => ("post", Err(not_allowed(&request, "POST"))),
+        ["topics"] | ["v3", "clusters", ..] => ("get", Err(not_allowed(&request, "GET, HEAD"))),
+        _ => own_route(http, &path, &request).await,
     }
-    let route = match path.as_str() {
-        "/records" => "/records",
+}
+
+async fn logs(http: &Http, request: Request<Incoming>) -> Outcome {
+    if http.otlp.enabled {
+        return Ok(otlp::logs(http, &http.otlp, request).await);
+    }
+    let detail = "OpenTelemetry logs are not taken here: inputs.otlp.enabled is false";
+    Err(Box::new(Problem::new(Code::NotFound, detail)).into())
+}
+
+fn v3_codes(outcome: Outcome) -> Outcome {
+    outcome.map_err(|failure| Failure {
+        error_code: Some(u32::from(failure.problem.status)),
+        ..failure
+    })
+}
+
+async fn own_route(
+    http: &Http,
+    path: &str,
+    request: &Request<Incoming>,
+) -> (&'static str, Outcome) {
+    let route = match path {
         "/status" => "/status",
         "/metrics" => "/metrics",
         "/livez" => "/livez",
@@ -177,23 +244,14 @@ async fn route(http: &Http, request: Request<Incoming>) -> (&'static str, Outcom
         _ => {
             let detail =
                 format!("there is nothing at {path}; records go to POST /topics/{{topic}}");
-            return (
-                "unmatched",
-                Err(Box::new(Problem::new(Code::NotFound, detail)).into()),
-            );
+            let problem = Box::new(Problem::new(Code::NotFound, detail));
+            return ("unmatched", Err(problem.into()));
         }
     };
-    if route == "/records" {
-        return if post {
-            (route, send::records(http, request).await)
-        } else {
-            (route, Err(not_allowed(&request, "POST")))
-        };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return (route, Err(not_allowed(request, "GET, HEAD")));
     }
-    if !get {
-        return (route, Err(not_allowed(&request, "GET")));
-    }
-    (route, read(http, route, &request).await)
+    (route, read(http, route, request).await)
 }
 
 async fn read(http: &Http, route: &str, request: &Request<Incoming>) -> Outcome {
@@ -226,16 +284,24 @@ async fn read(http: &Http, route: &str, request: &Request<Incoming>) -> Outcome 
             &json!({
                 "name": IDENTITY.name,
                 "version": IDENTITY.version,
-                "send": ["POST /topics/{topic}", "POST /records"],
+                "send": [
+                    "POST /topics/{topic}",
+                    "POST /records",
+                    "POST /v3/clusters/{cluster_id}/topics/{topic}/records",
+                    "POST /v1/logs",
+                ],
                 "read": ["GET /status", "GET /metrics", "GET /livez", "GET /readyz", "GET /version"],
             }),
         )),
     }
 }
 
-fn not_allowed(request: &Request<Incoming>, allowed: &str) -> Failure {
+fn not_allowed(request: &Request<Incoming>, allowed: &'static str) -> Failure {
     let detail = format!("{} takes {allowed} only", request.uri().path());
-    Box::new(Problem::new(Code::MethodNotAllowed, detail)).into()
+    Failure {
+        allow: Some(allowed),
+        ..Box::new(Problem::new(Code::MethodNotAllowed, detail)).into()
+    }
 }
 
 fn gone() -> Box<Problem> {

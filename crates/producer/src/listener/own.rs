@@ -2,17 +2,30 @@
 
 use super::accept::fixed;
 use super::inlet::{Inlet, Manner};
+use super::quarantine::Quarantine;
+use super::quiet::{Patience, Quiet};
 use super::stream::{self, Kind};
+use super::tail::{self, Tail};
 use super::{generator, host};
 use crate::assemble::{Assembler, plain};
 use crate::batch::Span;
 use crate::settings::ProducerSettings;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::rc::Rc;
 use tokio::task::spawn_local;
 
-/// Starts the inputs that are switched on.
-pub(super) fn spawn(settings: &ProducerSettings, inlet: &Rc<Inlet>) {
+/// The file of the positions of files, in the spool's directory.
+const TAIL_STATE: &str = "tail.json";
+
+/// Starts the inputs that are switched on. The answer turns false when a line of standard input was refused,
+/// or is not known to be safe.
+pub(super) fn spawn(
+    settings: &ProducerSettings,
+    inlet: &Rc<Inlet>,
+    quarantine: &Quarantine,
+) -> Rc<Cell<bool>> {
+    let whole = Rc::new(Cell::new(true));
     let inputs = &settings.inputs;
     if inputs.stdin.enabled {
         let kind = Kind {
@@ -22,12 +35,32 @@ pub(super) fn spawn(settings: &ProducerSettings, inlet: &Rc<Inlet>) {
             journal: false,
         };
         let inlet = Rc::clone(inlet);
+        let whole = Rc::clone(&whole);
         spawn_local(async move {
             let shutdown = inlet.shutdown.clone();
             let clean = stream::serve(inlet, kind, tokio::io::stdin(), tokio::io::sink()).await;
             tracing::info!(clean, "standard input ended");
+            if !clean {
+                whole.set(false);
+            }
             shutdown.request();
         });
+    }
+    if inputs.tail.enabled {
+        let quiet = Quiet {
+            inlet: Rc::clone(inlet),
+            quarantine: quarantine.clone(),
+            input: "tail",
+            patience: Patience::Decisions,
+            // What is not safe is read again from the file.
+            journal: false,
+        };
+        let state = match inputs.tail.state.as_os_str() {
+            none if none.is_empty() => settings.spool.dir.join(TAIL_STATE),
+            _ => inputs.tail.state.clone(),
+        };
+        let tail = Tail::new(quiet, inputs.tail.clone(), state);
+        spawn_local(tail::run(Rc::new(tail)));
     }
     if inputs.host.enabled {
         spawn_local(host::run(Rc::clone(inlet), inputs.host.clone()));
@@ -41,6 +74,7 @@ pub(super) fn spawn(settings: &ProducerSettings, inlet: &Rc<Inlet>) {
             ));
         }
     }
+    whole
 }
 
 /// Sends one record of the daemon's own; waits until it is safe or refused, so that a full hold or a

@@ -19,7 +19,6 @@ pub(super) enum Patience {
     /// Those that pass by themselves: no room now.
     Room,
     /// Those too that a human can end: nobody asked for the topic, or it was stopped.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for files that grow"))]
     Decisions,
     /// None: waiting would cost what arrives meanwhile.
     None,

@@ -63,7 +63,8 @@ struct LineNumbers {
     count: u32,
 }
 
-/// Serves a stream to its end. Tells whether nothing was refused and everything is safe.
+/// Serves a stream to its end. Tells whether its end was reached, nothing was refused and everything is
+/// safe.
 pub(super) async fn serve<R, W>(inlet: Rc<Inlet>, kind: Kind, reader: R, writer: W) -> bool
 where
     R: AsyncRead + Unpin,
@@ -73,17 +74,18 @@ where
     let (steps, todo) = mpsc::channel(WINDOW_BLOCKS);
     let read = read_all(&inlet, &kind, reader, steps, &window);
     let answer = answer_all(&inlet, &kind, writer, todo, &window);
-    let ((), clean) = tokio::join!(read, answer);
-    clean
+    let (ended, clean) = tokio::join!(read, answer);
+    ended && clean
 }
 
+/// Reads a stream to its end; tells whether it was reached.
 async fn read_all<R: AsyncRead + Unpin>(
     inlet: &Inlet,
     kind: &Kind,
     reader: R,
     steps: mpsc::Sender<Step>,
     window: &Semaphore,
-) {
+) -> bool {
     let mut reader = Reader::new(reader);
     let mut framer = Framer::new(inlet.record_max + LINE_SLACK_BYTES);
     let mut lines_before = 0;
@@ -93,19 +95,19 @@ async fn read_all<R: AsyncRead + Unpin>(
         let greeting = manner.is_none() && kind.token.is_some();
         let read = tokio::select! {
             biased;
-            () = inlet.shutdown.wait() => return,
-            () = steps.closed() => return,
+            () = inlet.shutdown.wait() => return false,
+            () = steps.closed() => return false,
             read = reader.read(&mut framer.buffer) => read,
             () = sleep_until(hello_until), if greeting => {
                 let _writer_left = steps.send(Step::Bad(no_token())).await;
-                return;
+                return false;
             }
         };
         let ended = match read {
             Ok(count) => count == 0,
             Err(error) => {
                 tracing::debug!(input = kind.input, %error, "stream ends");
-                return;
+                return false;
             }
         };
         loop {
@@ -122,23 +124,23 @@ async fn read_all<R: AsyncRead + Unpin>(
                         manner = Some(found);
                         (framed, found)
                     }
-                    None => return,
+                    None => return false,
                 },
             };
             let Some(framed) = framed else { continue };
             let lines = assembled(inlet, kind, framed);
             let first = (lines_before, manner);
             let Some(count) = submit(inlet, lines, first, &steps, window).await else {
-                return;
+                return false;
             };
             lines_before += u64::from(count);
         }
         if greeting && manner.is_none() && framer.buffer.len() > HELLO_BYTES_MAX {
             let _writer_left = steps.send(Step::Bad(no_token())).await;
-            return;
+            return false;
         }
         if ended {
-            return;
+            return true;
         }
     }
 }

@@ -1,11 +1,36 @@
 //! Answers: what a handler says, apart from how hyper sends it.
 
 use super::Failure;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::Response;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame};
 use hyper::header::{self, HeaderName, HeaderValue};
 use serde::Serialize;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// The body of an answer: whole, or in parts as they come.
+pub(super) type AnswerBody = Either<Full<Bytes>, Parts>;
+
+/// A body that is sent part by part.
+#[derive(Debug)]
+pub(super) struct Parts(mpsc::Receiver<Bytes>);
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|part| part.map(|part| Ok(Frame::data(part))))
+    }
+}
 
 /// An answer.
 #[derive(Debug)]
@@ -14,6 +39,7 @@ pub(super) struct Answer {
     content_type: &'static str,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    parts: Option<Parts>,
 }
 
 impl Answer {
@@ -42,7 +68,32 @@ impl Answer {
             content_type,
             headers: Vec::new(),
             body,
+            parts: None,
         }
+    }
+
+    /// An answer that is sent part by part.
+    pub(super) fn stream(
+        status: u16,
+        content_type: &'static str,
+        parts: mpsc::Receiver<Bytes>,
+    ) -> Self {
+        Self {
+            parts: Some(Parts(parts)),
+            ..Self::of(status, content_type, Vec::new())
+        }
+    }
+
+    /// Its status.
+    #[cfg(test)]
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Its body.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.body
     }
 
     /// Adds a header.
@@ -52,8 +103,12 @@ impl Answer {
     }
 
     /// The answer on the wire.
-    pub(super) fn respond(self, request_id: &str) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    pub(super) fn respond(self, request_id: &str) -> Response<AnswerBody> {
+        let body = match self.parts {
+            None => Either::Left(Full::new(Bytes::from(self.body))),
+            Some(parts) => Either::Right(parts),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() =
             hyper::StatusCode::from_u16(self.status).unwrap_or(hyper::StatusCode::OK);
         let headers = response.headers_mut();
@@ -74,17 +129,27 @@ impl Answer {
 }
 
 /// A failure as an answer.
-pub(super) fn problem(failure: Failure, request_id: &str) -> Response<Full<Bytes>> {
+pub(super) fn problem(failure: Failure, request_id: &str) -> Response<AnswerBody> {
     let Failure {
         mut problem,
         records,
+        error_code,
+        allow,
     } = failure;
     problem.request_id = Some(request_id.to_owned());
     let status = problem.status;
     let retry = problem.retry_after_s;
     let mut body = serde_json::to_value(problem).unwrap_or_default();
-    if let (Some(records), Some(members)) = (records, body.as_object_mut()) {
-        members.insert("records".to_owned(), records);
+    if let Some(members) = body.as_object_mut() {
+        if let Some(records) = records {
+            members.insert("records".to_owned(), records);
+        }
+        if let Some(error_code) = error_code {
+            // Where clients of Confluent's API look.
+            let message = members.get("detail").cloned().unwrap_or_default();
+            members.insert("message".to_owned(), message);
+            members.insert("error_code".to_owned(), error_code.into());
+        }
     }
     let bytes = serde_json::to_vec(&body).unwrap_or_default();
     let mut answer = Answer::of(status, "application/problem+json", bytes);
@@ -94,15 +159,7 @@ pub(super) fn problem(failure: Failure, request_id: &str) -> Response<Full<Bytes
     if status == 401 {
         answer = answer.with("www-authenticate", "Bearer realm=\"sluice\"".to_owned());
     }
-    if status == 405 {
-        let allow = if body
-            .get("detail")
-            .is_some_and(|d| d.to_string().contains("POST"))
-        {
-            "POST"
-        } else {
-            "GET, HEAD"
-        };
+    if let Some(allow) = allow {
         answer = answer.with("allow", allow.to_owned());
     }
     if matches!(status, 408 | 413) {

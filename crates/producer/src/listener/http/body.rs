@@ -1,6 +1,7 @@
 //! Request bodies: bounded in bytes, in time and by the memory budget.
 
-use super::Http;
+use super::send::offload;
+use super::{Http, gzip};
 use crate::budget::Charge;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -18,26 +19,22 @@ pub(super) async fn read(
     http: &Http,
     request: Request<Incoming>,
 ) -> Result<(Bytes, Charge), Box<Problem>> {
-    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
-        && encoding.as_bytes() != b"identity"
-    {
-        let detail = "bodies are taken without Content-Encoding only";
-        return Err(Box::new(Problem::new(Code::UnsupportedMediaType, detail)));
-    }
+    let gzip = match request.headers().get(header::CONTENT_ENCODING) {
+        None => false,
+        Some(encoding) if encoding.as_bytes() == b"identity" => false,
+        Some(encoding) if encoding.as_bytes().eq_ignore_ascii_case(b"gzip") => true,
+        Some(_) => {
+            let detail = "bodies are taken with Content-Encoding gzip or without one only";
+            return Err(Box::new(Problem::new(Code::UnsupportedMediaType, detail)));
+        }
+    };
     let body = request.into_body();
     let announced = body.size_hint().exact().map(|bytes| bytes as usize);
     if announced.is_some_and(|bytes| bytes > http.body_max) {
         return Err(too_large(http.body_max));
     }
     let room = announced.unwrap_or(http.body_max).saturating_mul(OVERHEAD);
-    let room = room.min(http.inlet.budget.max());
-    let Some(charge) = http.inlet.budget.try_reserve(room) else {
-        metrics::counter!("producer_busy_answers_total").increment(1);
-        let detail = "too much waits for Kafka already";
-        return Err(Box::new(
-            Problem::new(Code::Busy, detail).retry_after(RETRY_S),
-        ));
-    };
+    let charge = reserve(http, room)?;
     let bytes = if let Ok(bytes) =
         tokio::time::timeout(http.body_timeout, collect(body, http.body_max)).await
     {
@@ -46,7 +43,41 @@ pub(super) async fn read(
         let detail = format!("the body did not arrive within {:?}", http.body_timeout);
         return Err(Box::new(Problem::new(Code::RequestTimeout, detail)));
     };
+    if gzip {
+        return unpack(http, bytes, charge).await;
+    }
     Ok((bytes, charge))
+}
+
+fn reserve(http: &Http, room: usize) -> Result<Charge, Box<Problem>> {
+    let room = room.min(http.inlet.budget.max());
+    http.inlet.budget.try_reserve(room).ok_or_else(|| {
+        metrics::counter!("producer_busy_answers_total").increment(1);
+        let detail = "too much waits for Kafka already";
+        Box::new(Problem::new(Code::Busy, detail).retry_after(RETRY_S))
+    })
+}
+
+/// Unpacks a body; its length is believed first and checked afterwards.
+async fn unpack(
+    http: &Http,
+    packed: Bytes,
+    of_packed: Charge,
+) -> Result<(Bytes, Charge), Box<Problem>> {
+    let claimed = gzip::claimed_length(&packed);
+    let max = http.body_max;
+    if claimed > max {
+        return Err(too_large(max));
+    }
+    let charge = reserve(http, claimed.saturating_mul(OVERHEAD))?;
+    let unpacked = offload(packed.len(), move || gzip::unpack(&packed, max)).await??;
+    drop(of_packed);
+    if unpacked.len() <= claimed {
+        return Ok((unpacked.into(), charge));
+    }
+    drop(charge);
+    let charge = reserve(http, unpacked.len().saturating_mul(OVERHEAD))?;
+    Ok((unpacked.into(), charge))
 }
 
 async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Box<Problem>> {

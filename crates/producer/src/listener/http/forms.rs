@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use sluice_model::problem::{Code, Problem};
 
@@ -61,26 +62,32 @@ pub(super) struct Parsed {
     pub entries: Vec<Entry>,
 }
 
-struct Collector {
-    assembler: Assembler,
+/// Collects the records of one body.
+#[derive(Debug)]
+pub(super) struct Collector {
+    /// Builds the batch.
+    pub assembler: Assembler,
     entries: Vec<Entry>,
 }
 
 impl Collector {
-    fn new(block: &Bytes, record_max: usize) -> Self {
+    /// Over a body.
+    pub(super) fn new(block: &Bytes, record_max: usize) -> Self {
         Self {
             assembler: Assembler::new(block.clone(), record_max),
             entries: Vec::new(),
         }
     }
 
-    fn add(&mut self, rec: Result<Rec, Refusal>) {
+    /// Adds a record, taken or refused.
+    pub(super) fn add(&mut self, rec: Result<Rec, Refusal>) {
         let index = self.assembler.len() as u32;
         let pushed = rec.and_then(|rec| self.assembler.push(rec));
         self.entries.push(pushed.map(|()| index));
     }
 
-    fn finish(self) -> Parsed {
+    /// All of it.
+    pub(super) fn finish(self) -> Parsed {
         let (records, bytes) = self.assembler.finish();
         Parsed {
             records,
@@ -96,7 +103,7 @@ impl Collector {
 /// When the body as a whole cannot be read, or the topic's name is illegal.
 pub(super) fn for_topic(
     form: Form,
-    topic: &str,
+    (topic, partition): (&str, Option<i32>),
     key: Option<&str>,
     block: &Bytes,
     record_max: usize,
@@ -122,7 +129,9 @@ pub(super) fn for_topic(
                 ..plain(topic, Some(Span::block(0, block.len())))
             }));
         }
-        Form::ConfluentJson | Form::ConfluentBinary => confluent(&mut all, topic, form, block)?,
+        Form::ConfluentJson | Form::ConfluentBinary => {
+            confluent(&mut all, (topic, partition), form, block)?;
+        }
     }
     Ok(all.finish())
 }
@@ -185,13 +194,24 @@ fn value_rec(
     })
 }
 
+// A mistyped member would make a tombstone of a record: unknown ones are refused, as Confluent's proxy does.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ConfluentBody<'a> {
     #[serde(borrow)]
     records: Vec<ConfluentRecord<'a>>,
+    #[serde(rename = "key_schema")]
+    _key_schema: Option<IgnoredAny>,
+    #[serde(rename = "key_schema_id")]
+    _key_schema_id: Option<IgnoredAny>,
+    #[serde(rename = "value_schema")]
+    _value_schema: Option<IgnoredAny>,
+    #[serde(rename = "value_schema_id")]
+    _value_schema_id: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ConfluentRecord<'a> {
     #[serde(borrow)]
     key: Option<&'a RawValue>,
@@ -202,12 +222,13 @@ struct ConfluentRecord<'a> {
 
 fn confluent(
     all: &mut Collector,
-    topic: u32,
+    (topic, partition): (u32, Option<i32>),
     form: Form,
     block: &[u8],
 ) -> Result<(), Box<Problem>> {
     let body: ConfluentBody<'_> = serde_json::from_slice(block).map_err(|e| not_a_body(&e))?;
-    for record in body.records {
+    for mut record in body.records {
+        record.partition = partition.or(record.partition);
         let rec = confluent_rec(all, topic, form, &record);
         all.add(rec);
     }
@@ -242,7 +263,8 @@ fn confluent_rec(
     })
 }
 
-fn base64_part(all: &mut Collector, raw: &RawValue) -> Result<Option<Span>, Refusal> {
+/// A base64 string as a record part; null is none.
+pub(super) fn base64_part(all: &mut Collector, raw: &RawValue) -> Result<Option<Span>, Refusal> {
     let text: Option<String> = serde_json::from_str(raw.get()).map_err(|_| {
         Refusal::new(
             Code::WrongType,
@@ -263,7 +285,8 @@ fn not_json(error: &serde_json::Error) -> Refusal {
     }
 }
 
-fn not_a_body(error: &serde_json::Error) -> Box<Problem> {
+/// A body that cannot be read as a whole.
+pub(super) fn not_a_body(error: &serde_json::Error) -> Box<Problem> {
     let code = if error.is_data() {
         Code::Invalid
     } else {
@@ -278,13 +301,15 @@ fn not_a_body(error: &serde_json::Error) -> Box<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     type Part = Option<Vec<u8>>;
     type Read = Vec<Result<(Part, Part), Code>>;
 
     fn read(form: Form, body: &str, key: Option<&str>) -> Result<Read, u16> {
         let block = Bytes::copy_from_slice(body.as_bytes());
-        let parsed = for_topic(form, "t", key, &block, 100).map_err(|problem| problem.status)?;
+        let parsed =
+            for_topic(form, ("t", None), key, &block, 100).map_err(|problem| problem.status)?;
         let part = |span| parsed.records.part(span).map(<[u8]>::to_vec);
         let one = |entry: &Entry| match entry {
             Ok(index) => {
@@ -355,9 +380,34 @@ mod tests {
             (Form::Json, "[1,", 400),
             (Form::Json, "{} x", 400),
             (Form::ConfluentJson, "{}", 422),
+            (Form::ConfluentJson, r#"{"records":[{"vlaue":1}]}"#, 422),
+            (
+                Form::ConfluentJson,
+                r#"{"records":[{"value":1,"partition":"x"}]}"#,
+                422,
+            ),
             (Form::ConfluentJson, "[", 400),
         ] {
             assert_eq!(read(form, body, None).unwrap_err(), status, "{body}");
+        }
+    }
+
+    proptest! {
+        /// Any body: as many entries as records were read, never a panic.
+        #[test]
+        fn any_body_is_read_or_refused(
+            form in prop_oneof![Just(Form::Json), Just(Form::Lines), Just(Form::ConfluentJson), Just(Form::ConfluentBinary)],
+            at in any::<prop::sample::Index>(),
+            bytes in proptest::collection::vec(any::<u8>(), 0..10),
+        ) {
+            let mut body = br#"{"records":[{"key":"aw==","value":{"a":[1,"x"]},"partition":1},{"value":null}]}"#.to_vec();
+            let at = at.index(body.len());
+            let end = (at + bytes.len()).min(body.len());
+            body.splice(at..end, bytes);
+            if let Ok(parsed) = for_topic(form, ("t", None), None, &body.into(), 100) {
+                let refused = parsed.entries.iter().filter(|entry| entry.is_err()).count();
+                prop_assert_eq!(parsed.records.recs.len() + refused, parsed.entries.len());
+            }
         }
     }
 

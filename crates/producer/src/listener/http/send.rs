@@ -1,11 +1,11 @@
 //! `POST /topics/{topic}` and `POST /records`: from a body to what became of each record.
 
 use super::answer::Answer;
-use super::forms::{self, Form, Parsed};
+use super::forms::{self, Entry, Form, Parsed};
 use super::{Failure, Http, body, gone};
 use crate::batch::{Fate, Refusal};
 use crate::budget::Charge;
-use crate::listener::inlet::Manner;
+use crate::listener::inlet::{Manner, Pending};
 use hyper::body::Incoming;
 use hyper::{Request, header};
 use serde_json::{Value, json};
@@ -17,30 +17,118 @@ const INPUT: &str = "http";
 /// Seconds after which a refused sender may try again.
 const RETRY_S: u32 = 1;
 
-type Outcome = Result<Answer, Failure>;
+/// An answer, or why there is none.
+pub(super) type Outcome = Result<Answer, Failure>;
 
-/// Serves `POST /topics/{topic}`.
-pub(super) async fn to_topic(http: &Http, topic: &str, request: Request<Incoming>) -> Outcome {
-    http.auth.check(request.headers(), Role::Producer).await?;
+/// Bodies from this size on are read on a helper thread, so that other connections do not wait for it.
+const OFFLOAD_BYTES_MIN: usize = 64 * 1024;
+
+/// Serves `POST /topics/{topic}`, and the partitions below it.
+pub(super) async fn to_topic(
+    http: &Http,
+    place: (&str, Option<&str>),
+    request: Request<Incoming>,
+) -> Outcome {
     let content_type = content_type(&request);
-    let Some(form) = content_type.as_deref().and_then(Form::of) else {
+    let form = content_type.as_deref().and_then(Form::of);
+    let outcome = to_topic_in(http, place, form, request).await;
+    if form.is_some_and(Form::is_confluent) {
+        outcome.map_err(|failure| Failure {
+            error_code: Some(v2_code(failure.problem.status)),
+            ..failure
+        })
+    } else {
+        outcome
+    }
+}
+
+async fn to_topic_in(
+    http: &Http,
+    (topic, partition): (&str, Option<&str>),
+    form: Option<Form>,
+    request: Request<Incoming>,
+) -> Outcome {
+    http.auth.check(request.headers(), Role::Producer).await?;
+    let Some(form) = form.filter(|form| partition.is_none() || form.is_confluent()) else {
         return Err(unsupported(
-            content_type.as_deref(),
+            content_type(&request).as_deref(),
             "application/json, application/x-ndjson, application/octet-stream, \
              application/vnd.kafka.json.v2+json or application/vnd.kafka.binary.v2+json",
         ));
     };
     let topic = decode(topic);
+    let partition = partition.map(str::parse::<i32>).transpose().map_err(|_| {
+        let detail = "the partition in the path must be a number";
+        Box::new(Problem::new(Code::NotFound, detail))
+    })?;
     let key = query(&request, "key");
     let (block, charge) = body::read(http, request).await?;
     let record_max = http.inlet.record_max;
-    let parsed = forms::for_topic(form, &topic, key.as_deref(), &block, record_max)?;
-    let fates = fates(http, parsed, charge).await?;
+    let place = (topic.as_str(), partition);
+    let parsed = forms::for_topic(form, place, key.as_deref(), &block, record_max)?;
+    let fates = fates(http, parsed, charge, INPUT).await?;
     if form.is_confluent() {
         confluent_answer(&fates)
     } else {
         own_answer(&fates)
     }
+}
+
+/// The number that Confluent's v2 API has for a status.
+fn v2_code(status: u16) -> u32 {
+    match status {
+        401 | 403 | 404 | 409 | 429 | 503 | 507 => u32::from(status) * 100 + 1,
+        _ => u32::from(status),
+    }
+}
+
+/// Serves `GET /topics` and `GET /topics/{topic}`: the active topics, as clients of Confluent's API look
+/// them up before they produce.
+pub(super) async fn list(http: &Http, topic: Option<&str>, request: &Request<Incoming>) -> Outcome {
+    http.auth.check(request.headers(), Role::Viewer).await?;
+    match topic.map(decode) {
+        None => Ok(Answer::json(200, &topic_names(http).await?)),
+        Some(name) => {
+            known_topic(http, &name).await?;
+            Ok(Answer::json(
+                200,
+                &json!({"name": name, "configs": {}, "partitions": []}),
+            ))
+        }
+    }
+}
+
+/// The active topics.
+pub(super) async fn topic_names(http: &Http) -> Result<Vec<String>, Box<Problem>> {
+    let status = http.inlet.status().await.map_err(|_busy| gone())?;
+    let active = status
+        .topics
+        .into_iter()
+        .filter(|topic| topic.status.as_deref() == Some("active"));
+    let mut names: Vec<_> = active.map(|topic| topic.topic_name).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Fails unless a topic is active.
+pub(super) async fn known_topic(http: &Http, name: &str) -> Result<(), Box<Problem>> {
+    if topic_names(http).await?.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let detail = format!("there is no active topic {name:?}");
+    Err(Box::new(Problem::new(Code::UnknownTopic, detail)))
+}
+
+/// Does what takes time for a large body beside the listener's own thread.
+pub(super) async fn offload<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Box<Problem>> {
+    if size < OFFLOAD_BYTES_MIN {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Box::new(Problem::new(Code::Internal, "the body cannot be read")))
 }
 
 /// Serves `POST /records`.
@@ -55,15 +143,17 @@ pub(super) async fn records(http: &Http, request: Request<Incoming>) -> Outcome 
     }
     let (block, charge) = body::read(http, request).await?;
     let parsed = forms::named_lines(&block, http.inlet.record_max);
-    own_answer(&fates(http, parsed, charge).await?)
+    own_answer(&fates(http, parsed, charge, INPUT).await?)
 }
 
-fn content_type(request: &Request<Incoming>) -> Option<String> {
+/// The content type of a request.
+pub(super) fn content_type(request: &Request<Incoming>) -> Option<String> {
     let value = request.headers().get(header::CONTENT_TYPE)?;
     value.to_str().ok().map(str::to_owned)
 }
 
-fn unsupported(got: Option<&str>, want: &str) -> Failure {
+/// A content type that is not taken.
+pub(super) fn unsupported(got: Option<&str>, want: &str) -> Failure {
     let got = got.unwrap_or("none");
     let detail = format!("send Content-Type: {want}; not {got}");
     Box::new(Problem::new(Code::UnsupportedMediaType, detail)).into()
@@ -78,7 +168,7 @@ fn query(request: &Request<Incoming>, name: &str) -> Option<String> {
 }
 
 /// A segment of the path as text.
-fn decode(segment: &str) -> String {
+pub(super) fn decode(segment: &str) -> String {
     let shielded = format!("x={}", segment.replace('+', "%2B").replace('&', "%26"));
     let mut pairs = url::form_urlencoded::parse(shielded.as_bytes());
     pairs
@@ -87,31 +177,65 @@ fn decode(segment: &str) -> String {
         .unwrap_or_default()
 }
 
-/// What became of every record of a body.
-async fn fates(http: &Http, parsed: Parsed, mut charge: Charge) -> Result<Vec<Fate>, Box<Problem>> {
+/// Records on their way, and those that were refused before.
+#[derive(Debug)]
+pub(super) struct Underway {
+    entries: Vec<Entry>,
+    pending: Option<Pending>,
+}
+
+/// Sends the records of a body on their way.
+pub(super) fn begin(
+    http: &Http,
+    parsed: Parsed,
+    mut charge: Charge,
+    input: &'static str,
+) -> Result<Underway, Box<Problem>> {
     charge.shrink(parsed.bytes);
     for refusal in parsed
         .entries
         .iter()
         .filter_map(|entry| entry.as_ref().err())
     {
-        http.inlet.count_refused(INPUT, refusal);
+        http.inlet.count_refused(input, refusal);
     }
-    let mut of_batch = Vec::new();
-    if !parsed.records.recs.is_empty() {
-        let pending = http
-            .inlet
-            .submit(parsed.records, Manner::Detailed, charge)
-            .map_err(|_gone| gone())?;
-        of_batch = pending.outcome().await.ok_or_else(gone)?.fates;
+    let pending = if parsed.records.recs.is_empty() {
+        None
+    } else {
+        let submitted = http.inlet.submit(parsed.records, Manner::Detailed, charge);
+        Some(submitted.map_err(|_gone| gone())?)
+    };
+    Ok(Underway {
+        entries: parsed.entries,
+        pending,
+    })
+}
+
+impl Underway {
+    /// What became of every record.
+    pub(super) async fn fates(self) -> Result<Vec<Fate>, Box<Problem>> {
+        let of_batch = match self.pending {
+            None => Vec::new(),
+            Some(pending) => pending.outcome().await.ok_or_else(gone)?.fates,
+        };
+        let mut of_batch = of_batch.into_iter();
+        let missing = || Refusal::new(Code::Internal, "the fate of the record is not known");
+        let fates = self.entries.into_iter().map(|entry| match entry {
+            Ok(_) => of_batch.next().unwrap_or_else(|| Fate::Refused(missing())),
+            Err(refusal) => Fate::Refused(refusal),
+        });
+        Ok(fates.collect())
     }
-    let mut of_batch = of_batch.into_iter();
-    let missing = || Refusal::new(Code::Internal, "the fate of the record is not known");
-    let fates = parsed.entries.into_iter().map(|entry| match entry {
-        Ok(_) => of_batch.next().unwrap_or_else(|| Fate::Refused(missing())),
-        Err(refusal) => Fate::Refused(refusal),
-    });
-    Ok(fates.collect())
+}
+
+/// What became of every record of a body.
+pub(super) async fn fates(
+    http: &Http,
+    parsed: Parsed,
+    charge: Charge,
+    input: &'static str,
+) -> Result<Vec<Fate>, Box<Problem>> {
+    begin(http, parsed, charge, input)?.fates().await
 }
 
 fn own_answer(fates: &[Fate]) -> Outcome {
@@ -119,8 +243,8 @@ fn own_answer(fates: &[Fate]) -> Outcome {
     let records = Value::Array(fates.iter().map(describe).collect());
     if let Some(first) = all_refused(fates) {
         return Err(Failure {
-            problem: Box::new(problem_of(first)),
             records: Some(records),
+            ..Box::new(problem_of(first)).into()
         });
     }
     Ok(Answer::json(
