@@ -1,9 +1,9 @@
 //! The file of the positions: replaced as a whole, so that it is either the old one or the new one.
 
 use super::file::Position;
-use crate::spool::files;
+use crate::spool::disk::{self, RealDisk};
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 /// The version of the file's form.
@@ -46,12 +46,12 @@ pub(super) fn save(path: &Path, files: Vec<Position>) -> io::Result<()> {
         version: VERSION,
         files,
     };
-    let new = path.with_extension("new");
-    let mut file = files::create(&new)?;
-    file.write_all(&serde_json::to_vec(&state)?)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), files::sync_dir)
+    let content = serde_json::to_vec(&state)?;
+    let name = path.file_name().and_then(|name| name.to_str());
+    match (path.parent(), name) {
+        (Some(dir), Some(name)) => disk::replace(&RealDisk, dir, name, &content),
+        _ => Err(io::ErrorKind::InvalidFilename.into()),
+    }
 }
 
 #[cfg(test)]
