@@ -32,6 +32,9 @@ pub struct HeldTopic {
     /// Records handed to Kafka and not yet acknowledged.
     #[serde(default)]
     pub in_flight: u64,
+    /// Records that come in per second.
+    #[serde(default)]
+    pub records_per_s: u64,
 }
 
 /// One entry of `GET /api/producers`: the last heartbeat of an instance.
@@ -47,9 +50,10 @@ pub struct ProducerSeen {
 }
 
 /// Where a topic stands in a daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlowState {
+    #[default]
     /// Nobody has asked for it, as far as this daemon knows.
     Unknown,
     /// Asked for, approved at most; Kafka does not serve it yet.
@@ -82,7 +86,7 @@ impl FlowState {
 }
 
 /// One topic in `GET /status` of a daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicFlow {
     /// Which topic.
     pub topic_name: String,
@@ -100,6 +104,24 @@ pub struct TopicFlow {
     pub in_flight: u64,
     /// Records that Kafka acknowledged.
     pub delivered: u64,
+    /// Records that were never taken in.
+    #[serde(default)]
+    pub refused: u64,
+    /// Records moved to a dead letter.
+    #[serde(default)]
+    pub dead_lettered: u64,
+    /// Records thrown away on the admin's word.
+    #[serde(default)]
+    pub discarded: u64,
+    /// Records that come in per second.
+    #[serde(default)]
+    pub records_per_s: u64,
+    /// Seconds until what is held has flowed; none while it does not flow.
+    #[serde(default)]
+    pub drain_eta_s: Option<u64>,
+    /// Milliseconds from hearing of the approval to the first record that Kafka acknowledged.
+    #[serde(default)]
+    pub approve_to_first_delivery_ms: Option<u64>,
 }
 
 /// The spool in `GET /status` of a daemon.

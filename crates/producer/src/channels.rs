@@ -45,7 +45,16 @@ pub enum Note {
     /// What is held and in flight.
     Heartbeat(Heartbeat),
     /// Records came for a name that nobody has asked for.
-    Unknown(String),
+    Unknown(Stranger),
+}
+
+/// A name that nobody has asked for.
+#[derive(Clone, Debug)]
+pub struct Stranger {
+    /// The name.
+    pub name: String,
+    /// What came for it, for who decides.
+    pub description: String,
 }
 
 /// The publisher's ends.

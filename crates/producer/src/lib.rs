@@ -24,6 +24,7 @@ pub mod listener;
 pub mod mailbox;
 pub mod publisher;
 pub mod settings;
+pub mod shape;
 pub mod spool;
 pub mod threads;
 pub mod tools;

@@ -11,6 +11,7 @@ mod hold;
 mod intake;
 mod journal;
 pub mod kafka;
+mod ledger;
 mod look;
 mod pump;
 mod reports;
@@ -27,6 +28,7 @@ use anyhow::Context as _;
 use block::{Blocks, TopicId};
 use crossbeam_channel::{Receiver, never, select};
 use kafka::{Kafka, Report};
+use ledger::MEASURE_EVERY;
 use rdkafka::ClientConfig;
 use sluice_model::topic::{Route, Routes};
 use sluice_service::health::Health;
@@ -115,6 +117,7 @@ pub struct Publisher {
     heartbeat_at: Instant,
     heartbeat_due: bool,
     checkpoint_at: Instant,
+    measure_at: Instant,
     spill_check_at: Instant,
     last_delivery: Instant,
     inputs_open: bool,
@@ -182,6 +185,7 @@ impl Publisher {
             heartbeat_at: now,
             heartbeat_due: true,
             checkpoint_at: now,
+            measure_at: now + MEASURE_EVERY,
             spill_check_at: now,
             last_delivery: now,
             inputs_open: true,
@@ -347,6 +351,10 @@ impl Publisher {
             self.checkpoint();
         }
         self.watch_kafka(now);
+        if now >= self.measure_at {
+            self.measure_at = now + MEASURE_EVERY;
+            self.measure(now);
+        }
         if self.heartbeat_due || now >= self.heartbeat_at {
             self.send_heartbeat(now);
         }

@@ -124,13 +124,14 @@ async fn poll_routes(
                     continue;
                 };
                 since = Some(routes.revision.clone());
+                // The publisher first: records wait for this. A crash in between costs one look.
+                tell(watch, news, News::Table(routes.clone())).await;
                 if saved.as_ref() != Some(&routes.revision) {
                     match table::save(spool, &routes) {
                         Ok(()) => saved = since.clone(),
                         Err(error) => tracing::warn!(%error, "the routes cannot be kept on disk"),
                     }
                 }
-                tell(watch, news, News::Table(routes)).await;
             }
             Err(error) => {
                 failures += 1;
@@ -165,7 +166,7 @@ async fn read_notes(
         match note {
             // Only the latest heartbeat matters.
             Some(Note::Heartbeat(beat)) => drop(beats.send_replace(Some(beat))),
-            Some(Note::Unknown(name)) => requests.add(name),
+            Some(Note::Unknown(stranger)) => requests.add(stranger),
             None => return,
         }
     }

@@ -82,6 +82,7 @@ fn held(parent: &mut Body, index: usize, item: Value) -> HeldTopic {
         held_bytes: count("held_bytes"),
         oldest_held_ms: count("oldest_held_ms"),
         in_flight: count("in_flight"),
+        records_per_s: count("records_per_s"),
     };
     topic.topic_name = body.required_text("topic_name");
     parent.absorb(body);

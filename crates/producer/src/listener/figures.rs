@@ -46,7 +46,26 @@ pub(super) fn export(status: &ProducerStatus, budget: &Budget) {
             .set(topic.oldest_held_ms as f64 / 1000.0);
         metrics::gauge!("producer_topic_in_flight_records", "topic" => label.clone())
             .set(topic.in_flight as f64);
-        metrics::counter!("producer_topic_delivered_records_total", "topic" => label)
-            .absolute(topic.delivered);
+        metrics::gauge!("producer_topic_held_bytes", "topic" => label.clone())
+            .set(topic.held_bytes as f64);
+        // Not a number while nothing flows out.
+        let eta = topic.drain_eta_s.map_or(f64::NAN, |seconds| seconds as f64);
+        metrics::gauge!("producer_topic_drain_eta_seconds", "topic" => label.clone()).set(eta);
+        if let Some(millis) = topic.approve_to_first_delivery_ms {
+            metrics::gauge!("producer_topic_approve_to_first_delivery_seconds", "topic" => label.clone())
+                .set(millis as f64 / 1000.0);
+        }
+        let counters = [
+            ("producer_topic_delivered_records_total", topic.delivered),
+            ("producer_topic_refused_records_total", topic.refused),
+            (
+                "producer_topic_dead_lettered_records_total",
+                topic.dead_lettered,
+            ),
+            ("producer_topic_discarded_records_total", topic.discarded),
+        ];
+        for (name, value) in counters {
+            metrics::counter!(name, "topic" => label.clone()).absolute(value);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Publisher;
 use super::block::{Run, TopicId};
 use crate::batch::{Batch, Fate, Refusal};
-use crate::channels::{Note, Reply};
+use crate::channels::Reply;
 use crate::flow::{Verdict, verdict};
 use sluice_model::problem::Code;
 use sluice_model::producer::FlowState;
@@ -93,7 +93,7 @@ impl Publisher {
             let detail = format!("{unknown} unknown names wait for their first request already");
             return Err(Refusal::new(Code::Busy, detail));
         }
-        self.tell_unknown(name);
+        // It is asked for when some of it was seen: see `measure`.
         Ok(self.topic(name))
     }
 
@@ -101,18 +101,6 @@ impl Publisher {
     /// while it is not known what was asked for.
     pub(super) fn hold_unknown(&self) -> bool {
         self.limits.auto_request || !self.table_known
-    }
-
-    pub(super) fn tell_unknown(&mut self, name: &str) {
-        if self.limits.auto_request
-            && self
-                .ends
-                .notes
-                .try_send(Note::Unknown(name.into()))
-                .is_err()
-        {
-            tracing::debug!(topic.name = name, "the request waits for the next table");
-        }
     }
 
     pub(super) fn admit(&mut self, run: Run) {
@@ -132,7 +120,15 @@ impl Publisher {
             // What must be journaled takes the same way to the disk as what is held.
             Verdict::Send if journaled => self.gather(id, &run),
             Verdict::Send => self.send_live(id, run),
-            Verdict::Hold => self.gather(id, &run),
+            Verdict::Hold => {
+                if topic.state == FlowState::Unknown && topic.shape.is_none() {
+                    topic.shape = self.blocks.get(run.slot).and_then(|block| {
+                        let rec = block.rec(run.start)?;
+                        Some(crate::shape::of(block.records.part(rec.value)))
+                    });
+                }
+                self.gather(id, &run);
+            }
             Verdict::Refuse(code) => {
                 let detail = format!("topic {} is {}", topic.name, topic.status_word());
                 self.refuse(&run, &Refusal::new(code, detail));
@@ -161,6 +157,11 @@ impl Publisher {
         }
         let count = u64::from(run.end - run.start);
         self.totals.refused += count;
+        let block = self.blocks.get(run.slot);
+        let topic = block.and_then(|block| block.topic_of(run.start));
+        if let Some(topic) = topic.and_then(|id| self.topics.get_mut(id)) {
+            topic.ledger.refused += count;
+        }
         metrics::counter!("producer_refused_records_total", "reason" => refusal.code.as_str())
             .increment(count);
     }

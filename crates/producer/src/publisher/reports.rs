@@ -74,6 +74,7 @@ impl Publisher {
             return;
         };
         topic.progress = now;
+        topic.ledger.delivered(now);
         let counts = if let Some(place) = place {
             let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
             let found = logs.find(|backlog| backlog.number == place.log);
@@ -131,6 +132,7 @@ impl Publisher {
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
+        topic.ledger.dead_lettered += 1;
         if let Some(place) = place {
             let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
             if let Some(backlog) = logs.find(|backlog| backlog.number == place.log) {

@@ -27,12 +27,9 @@ impl Publisher {
             match self.routes.get(&*name).cloned() {
                 Some(route) => self.apply_route(id, &route),
                 None => {
-                    if self
-                        .topics
-                        .get(id)
-                        .is_some_and(|t| t.state == FlowState::Unknown)
-                    {
-                        self.tell_unknown(&name);
+                    // Whatever was asked for is not there: it is asked for again.
+                    if let Some(topic) = self.topics.get_mut(id) {
+                        topic.told = false;
                     }
                 }
             }
@@ -60,6 +57,13 @@ impl Publisher {
             }
         }
         topic.on_stop = route.on_stop;
+        let waited = matches!(topic.status, None | Some(State::Pending | State::Approved));
+        if waited && matches!(route.status, State::Approved | State::Active) {
+            let now = Instant::now();
+            if topic.held_records() > 0 || topic.status.is_some() {
+                topic.ledger.approved(now);
+            }
+        }
         topic.status = Some(route.status);
         let next = step(topic.state, FlowEvent::Routed(route.status));
         if next == topic.state {

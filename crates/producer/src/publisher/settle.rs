@@ -65,6 +65,15 @@ impl Publisher {
                     &mut self.totals.dead_lettered
                 };
                 *counter += records;
+                if let Some(topic) = self.topics.get_mut(id) {
+                    let ledger = &mut topic.ledger;
+                    let counter = if discarded {
+                        &mut ledger.discarded
+                    } else {
+                        &mut ledger.dead_lettered
+                    };
+                    *counter += records;
+                }
                 tracing::info!(
                     topic.name = name,
                     records,

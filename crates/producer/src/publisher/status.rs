@@ -1,14 +1,15 @@
 //! How everything stands, from one moment: the answer of `/status`, and heartbeats.
 
 use super::Publisher;
+use super::ledger::MEASURE_EVERY;
 use super::topic::Topic;
 use crate::batch::Ticket;
-use crate::channels::{Note, Reply};
+use crate::channels::{Note, Reply, Stranger};
 use crate::flow::{FlowEvent, step};
 use sluice_model::producer::{
     FlowState, Heartbeat, HeldTopic, ProducerStatus, SpoolStatus, TopicFlow,
 };
-use sluice_model::topic::Route;
+use sluice_model::topic::{DESCRIPTION_CHARS_MAX, Route};
 use std::time::Instant;
 
 impl Publisher {
@@ -83,6 +84,53 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Measures the rates of all topics, and has those asked for that nobody knows.
+    pub(super) fn measure(&mut self, now: Instant) {
+        let mut strangers = Vec::new();
+        for (id, topic) in self.topics.iter_mut().enumerate() {
+            let ledger = &topic.ledger;
+            let left = topic.delivered + ledger.dead_lettered + ledger.discarded;
+            let came = left + topic.in_flight + topic.held_records();
+            topic.ledger.leaving.measure(topic.delivered, now);
+            topic.ledger.arriving.measure(came, now);
+            let seen = now.saturating_duration_since(topic.ledger.born) >= MEASURE_EVERY;
+            if topic.state == FlowState::Unknown && !topic.told && seen && came > 0 {
+                strangers.push(id);
+            }
+        }
+        if !self.limits.auto_request || !self.table_known {
+            return;
+        }
+        for id in strangers {
+            let Some(topic) = self.topics.get_mut(id) else {
+                continue;
+            };
+            let stranger = stranger(topic, &self.limits.instance, now);
+            topic.told = self.ends.notes.try_send(Note::Unknown(stranger)).is_ok();
+        }
+    }
+}
+
+/// What came for a name that nobody has asked for. The shape of a record, never its contents.
+fn stranger(topic: &Topic, instance: &str, now: Instant) -> Stranger {
+    let seconds = now
+        .saturating_duration_since(topic.ledger.born)
+        .as_secs()
+        .max(1);
+    let (records, bytes) = (topic.held_records(), topic.held_bytes());
+    let rate = topic.ledger.arriving.per_second();
+    let shape = topic.shape.as_deref().unwrap_or("unknown");
+    let description = format!(
+        "asked for by the producer daemon {instance}: {records} records ({bytes} bytes) came within \
+         {seconds} s, {rate} a second now; they look like: {shape}"
+    );
+    Stranger {
+        name: topic.name.to_string(),
+        description: description.chars().take(DESCRIPTION_CHARS_MAX).collect(),
+    }
+}
+
 fn flow(topic: &mut Topic, now_ms: i64) -> TopicFlow {
     TopicFlow {
         topic_name: topic.name.to_string(),
@@ -93,6 +141,26 @@ fn flow(topic: &mut Topic, now_ms: i64) -> TopicFlow {
         oldest_held_ms: topic.oldest_held_ms(now_ms),
         in_flight: topic.in_flight,
         delivered: topic.delivered,
+        refused: topic.ledger.refused,
+        dead_lettered: topic.ledger.dead_lettered,
+        discarded: topic.ledger.discarded,
+        records_per_s: topic.ledger.arriving.per_second(),
+        drain_eta_s: drain_eta(topic),
+        approve_to_first_delivery_ms: topic.ledger.approve_to_first_delivery_ms,
+    }
+}
+
+/// Seconds until nothing is held any more, by the rate at which Kafka acknowledges now.
+fn drain_eta(topic: &Topic) -> Option<u64> {
+    let held = topic.held_records();
+    match topic.state {
+        FlowState::Draining => topic.ledger.leaving.seconds_for(held),
+        FlowState::Live => (held == 0).then_some(0),
+        FlowState::Unknown
+        | FlowState::Pending
+        | FlowState::Paused
+        | FlowState::Inactive
+        | FlowState::Rejected => None,
     }
 }
 
@@ -103,11 +171,7 @@ fn routed(route: &Route) -> TopicFlow {
         topic_name: route.topic_name.clone(),
         state: step(arriving, FlowEvent::HeadMetTail),
         status: Some(route.status.as_str().to_owned()),
-        held_records: 0,
-        held_bytes: 0,
-        oldest_held_ms: 0,
-        in_flight: 0,
-        delivered: 0,
+        ..TopicFlow::default()
     }
 }
 
@@ -121,5 +185,6 @@ fn beat(topic: &mut Topic, now_ms: i64) -> Option<HeldTopic> {
         held_bytes: topic.held_bytes(),
         oldest_held_ms: topic.oldest_held_ms(now_ms),
         in_flight,
+        records_per_s: topic.ledger.arriving.per_second(),
     })
 }

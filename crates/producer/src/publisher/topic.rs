@@ -1,6 +1,7 @@
 //! What the publisher knows of one topic.
 
 use super::block::Run;
+use super::ledger::Ledger;
 use crate::spool::Held;
 use crate::spool::frame::FrameWriter;
 use sluice_model::lifecycle::State;
@@ -71,6 +72,12 @@ pub struct Topic {
     pub in_flight: u64,
     /// Records that Kafka acknowledged.
     pub delivered: u64,
+    /// What people want to know of it.
+    pub ledger: Ledger,
+    /// Whether the request for its name is filed.
+    pub told: bool,
+    /// What its first record looked like, while nobody has asked for it.
+    pub shape: Option<String>,
     /// When Kafka last acknowledged one.
     pub progress: Instant,
     /// What is held.
@@ -112,6 +119,9 @@ impl Topic {
             flying_bytes: 0,
             in_flight: 0,
             delivered: 0,
+            ledger: Ledger::new(now),
+            told: false,
+            shape: None,
             progress: now,
             backlog: None,
             retired: Vec::new(),

@@ -1,6 +1,7 @@
 //! Topic requests for names that records came for and that nobody has asked for.
 
 use super::Watch;
+use crate::channels::Stranger;
 use sluice_admin_client::call;
 use sluice_model::topic::NewTopic;
 use sluice_service::backoff::delay;
@@ -21,8 +22,9 @@ pub(super) struct Requests {
     added: Notify,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Try {
+    description: String,
     at: Instant,
     failures: u32,
 }
@@ -38,12 +40,14 @@ impl Requests {
     }
 
     /// Adds a name; what finds no room is named again by the publisher.
-    pub(super) fn add(&self, name: String) {
+    pub(super) fn add(&self, stranger: Stranger) {
+        let Stranger { name, description } = stranger;
         let mut names = self.names.borrow_mut();
         if names.len() < self.names_max && !names.contains_key(&name) {
             names.insert(
                 name,
                 Try {
+                    description,
                     at: Instant::now(),
                     failures: 0,
                 },
@@ -60,7 +64,7 @@ impl Requests {
                 .borrow()
                 .iter()
                 .min_by_key(|(_, t)| t.at)
-                .map(|(n, t)| (n.clone(), *t));
+                .map(|(n, t)| (n.clone(), t.clone()));
             let wait = next.as_ref().map_or(RETRY_MAX, |(_, next)| {
                 next.at.saturating_duration_since(Instant::now())
             });
@@ -72,7 +76,7 @@ impl Requests {
                 }
                 continue;
             };
-            let outcome = file(watch, &name).await;
+            let outcome = file(watch, &name, &tried.description).await;
             let mut names = self.names.borrow_mut();
             match outcome {
                 Ok(()) => drop(names.remove(&name)),
@@ -85,7 +89,12 @@ impl Requests {
                     );
                     metrics::counter!("producer_topic_request_errors_total").increment(1);
                     let at = Instant::now() + delay(failures, RETRY_FIRST, RETRY_MAX);
-                    names.insert(name, Try { at, failures });
+                    let again = Try {
+                        at,
+                        failures,
+                        ..tried
+                    };
+                    names.insert(name, again);
                 }
             }
         }
@@ -93,10 +102,10 @@ impl Requests {
 }
 
 /// Files the request for one name. That somebody else was faster is as good.
-async fn file(watch: &Watch, name: &str) -> Result<(), String> {
+async fn file(watch: &Watch, name: &str, description: &str) -> Result<(), String> {
     let topic = NewTopic {
         name: name.to_owned(),
-        description: Some("asked for by the producer daemon: records came for it".to_owned()),
+        description: Some(description.to_owned()),
         ..NewTopic::default()
     };
     let call = call::request_topic(&topic);

@@ -27,6 +27,7 @@ fn compare(bench: &Bench, size: usize, count: usize) -> Outcome {
     let topic = format!("bench_{size}");
     bench.topic(&topic, 4)?;
     let bootstrap = bench.bootstrap();
+    let before = kafka::count(bootstrap, &topic)?;
     bulk(bootstrap, &topic, size, count / 4)?;
     tcp(bench.fact("/producer/tcp"), &topic, size, count / 4)?;
     let (mut tcps, mut bares) = (Vec::new(), Vec::new());
@@ -35,7 +36,7 @@ fn compare(bench: &Bench, size: usize, count: usize) -> Outcome {
         tcps.push(tcp(bench.fact("/producer/tcp"), &topic, size, count)?);
     }
     let wanted = (count / 4 + bench.rounds * count) * 2;
-    let stored = kafka::count(bootstrap, &topic)?;
+    let stored = kafka::count(bootstrap, &topic)? - before;
     if stored != wanted {
         return Err(
             format!("{topic}: {wanted} records were acknowledged, Kafka has {stored}").into(),
