@@ -5,6 +5,7 @@ pub mod dead_letters;
 pub mod lag;
 pub mod offsets;
 pub mod policies;
+pub mod probe;
 pub mod range;
 pub mod side;
 pub mod spec;

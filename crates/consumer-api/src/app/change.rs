@@ -48,7 +48,7 @@ pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result
         return Err(Problem::invalid("/auto_start", message).into());
     }
     let at = now();
-    Ok(Row {
+    let row = Row {
         seq: 0,
         id: new_id(),
         cluster,
@@ -69,7 +69,9 @@ pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result
         policies: draft.policies,
         created_at: at,
         updated_at: at,
-    })
+    };
+    super::probe::check(context, &row).await?;
+    Ok(row)
 }
 
 /// Stores a prepared consumer and starts it if it should.
@@ -136,6 +138,11 @@ pub async fn update(
         &draft.processors,
     )
     .await?;
+    let wanted = Row {
+        processors: merge(draft.processors.clone(), Vec::new(), now()),
+        ..before
+    };
+    super::probe::check(context, &wanted).await?;
     let at = now();
     let change = noted("update", &caller.actor.account);
     let edit = move |row: &mut Row| {

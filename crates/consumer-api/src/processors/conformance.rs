@@ -1,5 +1,6 @@
 //! What every processor must do, run against all of [`KINDS`], and the bench that the tests share.
 
+mod case;
 mod databases;
 mod servers;
 

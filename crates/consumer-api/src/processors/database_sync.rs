@@ -46,6 +46,10 @@ trait Backend: Send {
     fn open(&mut self) -> Result<Vec<PositionRow>, SinkError>;
     /// Writes records and moves offsets, both or none, unless somebody else has taken over.
     fn write(&mut self, batch: &[Entry<'_>], moves: &[PositionRow]) -> Result<(), SinkError>;
+    /// Looks whether a table that is not ours is there with its columns, if the database is reached.
+    fn probe(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
     /// Takes over and moves offsets.
     fn rewind(&mut self, moves: &[PositionRow]) -> Result<(), SinkError>;
 }
@@ -357,6 +361,10 @@ impl Processor for DatabaseSync {
             .map(|(topic, partition, next)| self.row(topic, partition, next))
             .collect();
         self.backend.write(batch, &moves)
+    }
+
+    fn probe(&self) -> Result<(), SinkError> {
+        self.backend.probe()
     }
 
     fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError> {

@@ -77,6 +77,15 @@ pub trait Processor: Send {
     /// When the sink cannot be used now.
     fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError>;
 
+    /// Looks, before a consumer is stored, whether what the configuration names is there, as far as it can
+    /// be reached now. Changes nothing.
+    ///
+    /// # Errors
+    /// When it is reached, and what the user must make first is missing.
+    fn probe(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// How far it is safe, when that is less than what was written: the next offset that is not, of
     /// every partition that it holds something of. None: everything written is safe.
     fn durable(&self) -> Option<&Positions> {

@@ -185,7 +185,7 @@ impl Layout {
                 Source::ValueEncoding => {
                     Cell::Text(encoding_name(bytes(entry.value, nul).1).into())
                 }
-                Source::Headers => Cell::Text(headers(entry)?.into()),
+                Source::Headers => Cell::Text(headers(entry)?),
                 Source::Header(name) => header(entry, name, nul),
                 Source::Pointer(pointer) => value
                     .as_ref()
@@ -197,11 +197,12 @@ impl Layout {
     }
 }
 
-fn headers(entry: &Entry<'_>) -> Result<String, SinkError> {
+fn headers(entry: &Entry<'_>) -> Result<Cow<'static, str>, SinkError> {
     if entry.headers.is_empty() {
-        return Ok("[]".to_owned());
+        return Ok(Cow::Borrowed("[]"));
     }
     serde_json::to_string(&HeaderList(entry))
+        .map(Cow::Owned)
         .map_err(|error| SinkError::poison(format!("headers as JSON: {error}")).of(entry))
 }
 

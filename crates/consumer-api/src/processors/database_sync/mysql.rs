@@ -139,8 +139,7 @@ impl Mysql {
         if self.layout.raw && missing(&mut connection, &table)? {
             connection.query_drop(format!("CREATE TABLE IF NOT EXISTS {table} {RAW}"))?;
         }
-        let columns = self.layout.quoted_columns('`');
-        connection.query_drop(format!("SELECT {columns} FROM {table} LIMIT 0"))?;
+        connection.query_drop(self.look())?;
         self.transactional(&mut connection)?;
         let (id, epoch) = (&self.site.processor_id, self.site.epoch);
         let take = "INSERT INTO sluice_owners (processor_id, epoch) VALUES (?, ?)
@@ -149,6 +148,13 @@ impl Mysql {
         let found = "SELECT epoch FROM sluice_owners WHERE processor_id = ?";
         super::unfenced(connection.exec_first(found, (id,))? == Some(epoch))?;
         Ok(connection)
+    }
+
+    /// A query that fails unless the table and its columns are there.
+    fn look(&self) -> String {
+        let table = self.layout.quoted_table('`');
+        let columns = self.layout.quoted_columns('`');
+        format!("SELECT {columns} FROM {table} LIMIT 0")
     }
 
     /// Refuses a table whose rows would stay when the transaction is rolled back.
@@ -281,6 +287,14 @@ impl Backend for Mysql {
         transaction.commit()?;
         self.open = Some(open);
         failpoint::pass("database_sync.committed")
+    }
+
+    fn probe(&self) -> Result<(), SinkError> {
+        let (false, Ok(mut connection)) = (self.layout.raw, self.connection()) else {
+            return Ok(());
+        };
+        connection.query_drop(self.look())?;
+        self.transactional(&mut connection)
     }
 
     fn rewind(&mut self, moves: &[PositionRow]) -> Result<(), SinkError> {

@@ -137,7 +137,7 @@ impl Postgres {
     fn connect(&self) -> Result<Open, SinkError> {
         let client = self.client()?;
         let table = self.layout.quoted_table('"');
-        let columns = self.layout.quoted_columns('"');
+        let look = look(&self.layout);
         let id = &self.site.processor_id;
         let (raw, epoch) = (self.layout.raw, self.site.epoch);
         self.site.runtime.block_on(within(BATCH_TIMEOUT, async move {
@@ -146,7 +146,7 @@ impl Postgres {
             if raw {
                 ensure(&client, &table, &format!("CREATE TABLE IF NOT EXISTS {table} {RAW}")).await?;
             }
-            client.batch_execute(&format!("SELECT {columns} FROM {table} WHERE false")).await?;
+            client.batch_execute(&look).await?;
             let take = "INSERT INTO sluice_owners AS o (processor_id, epoch) VALUES ($1, $2)
                         ON CONFLICT (processor_id) DO UPDATE SET epoch = greatest(o.epoch, excluded.epoch)
                         RETURNING epoch";
@@ -191,6 +191,12 @@ where
         }
     });
     Ok(client)
+}
+
+/// A query that fails unless the table and its columns are there.
+fn look(layout: &Layout) -> String {
+    let (table, columns) = (layout.quoted_table('"'), layout.quoted_columns('"'));
+    format!("SELECT {columns} FROM {table} WHERE false")
 }
 
 /// Makes a table if it is not there.
@@ -287,6 +293,15 @@ impl Backend for Postgres {
             }
             other => other,
         }
+    }
+
+    fn probe(&self) -> Result<(), SinkError> {
+        let (false, Ok(client)) = (self.layout.raw, self.client()) else {
+            return Ok(());
+        };
+        let look = look(&self.layout);
+        let probe = async { Ok(client.batch_execute(&look).await?) };
+        self.site.runtime.block_on(within(CONNECT_TIMEOUT, probe))
     }
 
     fn rewind(&mut self, moves: &[PositionRow]) -> Result<(), SinkError> {

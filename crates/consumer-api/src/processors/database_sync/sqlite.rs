@@ -139,6 +139,23 @@ impl Backend for Sqlite {
         failpoint::pass("database_sync.committed")
     }
 
+    fn probe(&self) -> Result<(), SinkError> {
+        if self.layout.raw {
+            return Ok(());
+        }
+        let table = self.layout.quoted_table('"');
+        let Ok(path) = self.site.roots.resolve(&self.path) else {
+            return Ok(());
+        };
+        if !path.exists() {
+            return Err(SinkError::environment(format!("SQLite: no such file as {}", self.path)));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.prepare(&self.insert(&table))?;
+        Ok(())
+    }
+
     fn rewind(&mut self, moves: &[PositionRow]) -> Result<(), SinkError> {
         self.open = None;
         let mut open = self.connect()?;
