@@ -24,7 +24,7 @@ use crate::worker::letters;
 use crate::worker::prefetch::Prefetch;
 use crate::worker::{Job, Order, Worker};
 use lease::Sharing;
-use plan::{Plan, plan};
+use plan::{Plan, confined, plan};
 use sluice_model::consumer::OnPoison;
 use sluice_service::http::problem::Failure;
 use sluice_service::shutdown::Shutdown;
@@ -164,12 +164,11 @@ impl Manager {
             return self.stand_back(turn, &row.id).await;
         }
         let slot = self.slot(&row.id);
-        let governed = self
-            .parts
-            .clusters
-            .by_name(&row.cluster)
-            .map(|cluster| cluster.governed());
-        match plan(row, governed, &self.parts.catalogue.now()) {
+        let cluster = self.parts.clusters.by_name(&row.cluster);
+        let governed = cluster.map(|cluster| cluster.governed());
+        let refused = cluster.and_then(|c| row.topics.iter().find(|topic| !c.carries(topic)));
+        let planned = plan(row, governed, &self.parts.catalogue.now());
+        match confined(planned, refused) {
             Plan::Idle { hold, drain } => {
                 slot.state().hold = hold;
                 self.stop_worker(&slot, &row.id, drain).await;

@@ -27,6 +27,11 @@ pub fn config(config: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// A document with configurations somewhere in it, without their secrets.
+pub fn document(document: &Value) -> Value {
+    member("", document)
+}
+
 /// The configuration that one of `known` was shown as, if it was; else the given one. So a document that
 /// was read can be sent back without its secrets.
 pub fn restore<'k>(
@@ -142,6 +147,14 @@ mod tests {
             "list": ["mysql://u:***@h/d"], "n": 5, "text": "plain"
         });
         assert_eq!(Value::Object(shown), expected);
+    }
+
+    #[test]
+    fn configurations_inside_of_documents_lose_their_secrets_too() {
+        let row = json!({"topics": ["a"], "processors": [{"config": {"dsn": "mysql://u:p4@h/d"}}]});
+        let shown = document(&row);
+        assert_eq!(shown["processors"][0]["config"]["dsn"], "mysql://u:***@h/d");
+        assert_eq!(shown["topics"], row["topics"]);
     }
 
     #[test]

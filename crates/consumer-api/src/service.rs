@@ -1,5 +1,6 @@
 //! Starting and stopping: everything is made here once and joined here at the end.
 
+use crate::app::targets;
 use crate::catalogue::Catalogue;
 use crate::clusters::{Cluster, Clusters, METADATA_TIMEOUT};
 use crate::confine::Roots;
@@ -137,6 +138,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let follower = tokio::spawn(context.follower.clone().run(shutdown.clone()));
     let manager = tokio::spawn(context.manager.clone().run(shutdown.clone()));
     let hub = tokio::spawn(context.hub.clone().run(shutdown.clone()));
+    let targets = tokio::spawn(targets::follow(context.clone(), shutdown.clone()));
     let server = server(&context, listener)?;
     let handle = server.handle();
     let stop = async {
@@ -144,7 +146,10 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         handle.stop(true).await;
     };
     let (served, ()) = tokio::join!(server, stop);
-    let joined = tokio::time::timeout(limit, async { tokio::join!(follower, manager, hub) }).await;
+    let joined = tokio::time::timeout(limit, async {
+        tokio::join!(follower, manager, hub, targets)
+    })
+    .await;
     if joined.is_err() {
         tracing::warn!("not everything ended in time; what is not committed is read again");
     }

@@ -96,9 +96,18 @@ pub async fn create(
     let turn = context.manager.turn(&row.id).await;
     context.manager.apply(&turn, &row).await;
     drop(turn);
-    let topics = &context.dead_letter_topics;
-    topics.file(&row.topics, &row.id, &row.owner).await;
+    ask_for_dead_letters(context, &row).await;
     Ok(context.manager.present(&row))
+}
+
+/// Asks for the topics of a consumer's dead letters, and looks at what became of it.
+async fn ask_for_dead_letters(context: &Context, row: &Row) {
+    let topics = &context.dead_letter_topics;
+    if topics.file(&row.topics, &row.id, &row.owner).await
+        && let Err(reason) = context.follower.refresh().await
+    {
+        tracing::debug!(reason, "the catalogue is not refreshed");
+    }
 }
 
 /// Changes what a consumer is; a running one goes on with the new specification.
@@ -166,8 +175,7 @@ pub async fn update(
     let row = context.store.change(id, change, edit).await?;
     context.manager.apply(&turn, &row).await;
     drop(turn);
-    let topics = &context.dead_letter_topics;
-    topics.file(&row.topics, &row.id, &row.owner).await;
+    ask_for_dead_letters(context, &row).await;
     Ok(context.manager.present(&row))
 }
 

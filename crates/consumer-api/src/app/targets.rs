@@ -1,13 +1,17 @@
 //! Where consumers write in Kafka: only to topics that may be written to, and never round in circles.
 
 use super::spec::check_active;
+use crate::catalogue::Snapshot;
+use crate::clusters::GOVERNED;
 use crate::context::Context;
 use crate::processors::target;
 use crate::store::consumers::Row;
 use sluice_model::consumer::ProcessorSpec;
 use sluice_model::problem::{Code, Problem, field};
 use sluice_service::http::problem::Failure;
+use sluice_service::shutdown::Shutdown;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A topic of a cluster.
 type Place = (String, String);
@@ -78,6 +82,38 @@ async fn writable(context: &Context, cluster: &str, topic: &str) -> Result<(), S
     Err(format!(
         "is not one that the configuration lets be written on {cluster}"
     ))
+}
+
+/// Lets consumers try again at once when a topic that they write to becomes active: their own retries
+/// are rare while somebody else must act.
+pub async fn follow(context: Context, shutdown: Shutdown) {
+    let mut catalogue = context.catalogue.watch();
+    let mut before = Arc::clone(&catalogue.borrow_and_update());
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return,
+            changed = catalogue.changed() => if changed.is_err() { return },
+        }
+        let now = Arc::clone(&catalogue.borrow_and_update());
+        match context.store.all_consumers().await {
+            Ok(rows) => {
+                for row in rows.iter().filter(|row| writes_to_new(row, &before, &now)) {
+                    context.manager.kick(&row.id);
+                }
+                before = now;
+            }
+            Err(error) => tracing::debug!(error = %error, "consumers cannot be read"),
+        }
+    }
+}
+
+/// Whether a consumer writes to a topic of the governed cluster that has just become active.
+fn writes_to_new(row: &Row, before: &Snapshot, now: &Snapshot) -> bool {
+    row.processors.iter().any(|processor| {
+        target(&processor.processor_type, &processor.config).is_some_and(|(cluster, topic)| {
+            cluster == GOVERNED && now.is_active(topic) && !before.is_active(topic)
+        })
+    })
 }
 
 /// From which topic consumers carry records to which.

@@ -41,19 +41,23 @@ pub fn standings(topics: &[String], snapshot: &Snapshot) -> Vec<DeadLetterTopic>
 
 impl Requests {
     /// Asks for the dead-letter topics that nobody has asked for. A refusal is told and changes nothing:
-    /// dead letters go to the file then.
-    pub async fn file(&self, topics: &[String], consumer_id: &str, account: &str) {
+    /// dead letters go to the file then. True: something was asked for.
+    pub async fn file(&self, topics: &[String], consumer_id: &str, account: &str) -> bool {
+        let mut asked = false;
         for standing in standings(topics, &self.catalogue.now()) {
             if !lacks(standing.status) {
                 continue;
             }
             let topic = standing.topic_name;
             match self.ask(&topic, consumer_id, account).await {
-                Ok(()) => tracing::info!(
-                    consumer.id = consumer_id,
-                    topic,
-                    "dead-letter topic asked for"
-                ),
+                Ok(()) => {
+                    asked = true;
+                    tracing::info!(
+                        consumer.id = consumer_id,
+                        topic,
+                        "dead-letter topic asked for"
+                    );
+                }
                 Err(reason) => {
                     metrics::counter!("consumer_dead_letter_requests_failed_total").increment(1);
                     tracing::warn!(
@@ -65,6 +69,7 @@ impl Requests {
                 }
             }
         }
+        asked
     }
 
     async fn ask(&self, topic: &str, consumer_id: &str, account: &str) -> Result<(), String> {

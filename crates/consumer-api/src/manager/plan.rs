@@ -64,6 +64,20 @@ pub(super) fn plan(row: &Row, governed: Option<bool>, snapshot: &Snapshot) -> Pl
     }
 }
 
+/// What is planned, unless the configuration refuses a topic of a cluster that nobody governs: it may
+/// have changed since the consumer was created.
+pub(super) fn confined(planned: Plan, refused: Option<&String>) -> Plan {
+    match (&planned, refused) {
+        (Plan::Work { .. }, Some(topic)) => Plan::Idle {
+            hold: Some(format!(
+                "the configuration does not let topic {topic} be read any more"
+            )),
+            drain: false,
+        },
+        _ => planned,
+    }
+}
+
 fn reason(row: &Row, snapshot: &Snapshot) -> String {
     if !snapshot.known() {
         return "waits for the admin API to say which topics are active".to_owned();

@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::sql::{Sql, values};
+use crate::redact;
 use serde::Serialize;
 use serde_json::Value;
 use sluice_model::page::Page;
@@ -49,7 +50,8 @@ pub(super) fn append(
     before: Option<&Value>,
     after: Option<&Value>,
 ) -> Result<(), StoreError> {
-    let text = |value: Option<&Value>| value.map(ToString::to_string);
+    // Who may read what was done may not read passwords.
+    let text = |value: Option<&Value>| value.map(|value| redact::document(value).to_string());
     c.execute(
         "INSERT INTO audit (at, action, consumer_id, actor, before, after, request_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

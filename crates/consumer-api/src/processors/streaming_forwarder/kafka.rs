@@ -15,11 +15,15 @@ use crate::processors::{Processor, SinkError, Site};
 use crate::watermark::Positions;
 use rdkafka::consumer::Consumer as _;
 use serde_json::{Map, Value};
+use sluice_model::consumer::FailureClass;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest time that a record waits for its transaction to end.
-const TRANSACTION_AGE: Duration = Duration::from_millis(100);
+/// The age at which a transaction ends: so many times what the last end cost, so that ends take a small
+/// part of the time, within these limits.
+const AGE_TO_COST: u32 = 8;
+const AGE_MIN: Duration = Duration::from_millis(100);
+const AGE_MAX: Duration = Duration::from_secs(1);
 /// Records and bytes of one transaction.
 const TRANSACTION_RECORDS_MAX: usize = 200_000;
 const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -87,6 +91,8 @@ struct Live {
     /// Texts that the last commit wrote: fewer ones now must not leave old ones behind.
     texts: usize,
     committed_at: Instant,
+    /// The age at which a transaction ends.
+    age: Duration,
     open: Option<Open>,
 }
 
@@ -95,6 +101,17 @@ struct Open {
     since: Instant,
     records: usize,
     bytes: usize,
+}
+
+impl Live {
+    /// Whether the open transaction should end now.
+    fn full(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            open.records >= TRANSACTION_RECORDS_MAX
+                || open.bytes >= TRANSACTION_BYTES_MAX
+                || open.since.elapsed() >= self.age
+        })
+    }
 }
 
 impl Forwarder {
@@ -185,6 +202,7 @@ impl Forwarder {
             others,
             texts: used.map_or(0, |last| last + 1),
             committed_at: Instant::now(),
+            age: AGE_MIN,
             open: None,
         })
     }
@@ -230,11 +248,15 @@ impl Forwarder {
                 Partitioning::Key => None,
                 Partitioning::Same if entry.partition < live.partitions => Some(entry.partition),
                 Partitioning::Same => {
-                    return Err(SinkError::environment(format!(
+                    let error = SinkError::environment(format!(
                         "{topic} has {} partitions, and a record comes from partition {} (partitioning is \"same\")",
                         live.partitions, entry.partition
-                    ))
-                    .into());
+                    ));
+                    // Opened anew next time: it may have got more of them.
+                    return Err(Failure {
+                        usable: false,
+                        ..Failure::from(error)
+                    });
                 }
             };
             let bytes = entry.bytes();
@@ -279,7 +301,11 @@ impl Forwarder {
             .into());
         }
         texts.resize(used.max(live.texts), String::new());
+        let begun = Instant::now();
         live.transactions.commit(&self.target.topic, &texts)?;
+        let took = begun.elapsed();
+        metrics::histogram!("consumer_transaction_end_seconds").record(took.as_secs_f64());
+        live.age = (took * AGE_TO_COST).clamp(AGE_MIN, AGE_MAX);
         live.open = None;
         live.texts = used;
         live.committed_at = Instant::now();
@@ -304,7 +330,7 @@ impl Forwarder {
             self.careful = CAREFUL_BATCHES;
             return Err(SinkError::transient(failure.error.message));
         }
-        if failure.error.class == sluice_model::consumer::FailureClass::Poison {
+        if failure.error.class == FailureClass::Poison {
             self.careful = CAREFUL_BATCHES;
         }
         // One that was aborted for certain can go on: a fresh client costs half a second.
@@ -343,12 +369,7 @@ impl Processor for Forwarder {
         }
         let outcome = self.send(batch);
         self.settle(outcome)?;
-        let full = self.live.as_ref().and_then(|live| live.open.as_ref());
-        let full = full.is_some_and(|open| {
-            open.records >= TRANSACTION_RECORDS_MAX
-                || open.bytes >= TRANSACTION_BYTES_MAX
-                || open.since.elapsed() >= TRANSACTION_AGE
-        });
+        let full = self.live.as_ref().is_some_and(Live::full);
         if self.careful > 0 {
             self.commit()?;
             self.careful -= 1;
@@ -384,7 +405,7 @@ impl Processor for Forwarder {
     fn deadline(&self) -> Option<Instant> {
         let live = self.live.as_ref()?;
         Some(match &live.open {
-            Some(open) => open.since + TRANSACTION_AGE,
+            Some(open) => open.since + live.age,
             None => live.committed_at + REFRESH,
         })
     }
@@ -427,8 +448,8 @@ impl Forwarder {
     /// Commits outside of a write. A refused record is looked for by writing again, carefully.
     fn commit_late(&mut self) -> Result<(), SinkError> {
         self.commit().map_err(|error| match error.class {
-            sluice_model::consumer::FailureClass::Poison => SinkError {
-                class: sluice_model::consumer::FailureClass::Transient,
+            FailureClass::Poison => SinkError {
+                class: FailureClass::Transient,
                 ..error
             },
             _ => error,
