@@ -7,6 +7,7 @@ pub mod offsets;
 pub mod policies;
 pub mod probe;
 pub mod range;
+pub mod replays;
 pub mod side;
 pub mod spec;
 pub mod targets;

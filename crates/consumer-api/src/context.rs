@@ -38,6 +38,8 @@ pub struct Context {
     pub verifier: Verifier,
     /// Console sessions.
     pub sessions: Sessions,
+    /// Replays that run here.
+    pub replays: crate::app::replays::Replays,
     /// The live tail.
     pub hub: Hub,
     /// HTTP to other instances.

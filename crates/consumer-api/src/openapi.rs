@@ -11,7 +11,8 @@ use utoipa::{Modify, OpenApi};
     paths(
         consumers::create, consumers::list, consumers::get, consumers::put, consumers::delete,
         consumers::processors, consumers::audit,
-        recovery::list, recovery::send_again,
+        recovery::list, recovery::send_again, recovery::replay, recovery::replays,
+        recovery::one_replay, recovery::cancel_replay,
         control::verbs, control::status, control::lag, control::move_offsets,
         groups::list, groups::offsets,
         topics::active, topics::records, stream::stream, stream::stream_socket

@@ -115,6 +115,7 @@ fn context(settings: Settings, shutdown: Shutdown, address: SocketAddr) -> anyho
         dead_letter_topics,
         verifier: Verifier::new(admin.clone(), settings.auth_stale_max),
         sessions: Sessions::new(COOKIE, settings.http.tls()),
+        replays: crate::app::replays::Replays::default(),
         hub: Hub::new(Arc::clone(clusters.governed()), &settings.stream),
         settings: Arc::new(settings),
         store,

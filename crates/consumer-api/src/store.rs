@@ -7,6 +7,7 @@ pub mod audit;
 pub mod consumers;
 pub mod instances;
 mod postgres;
+pub mod replays;
 pub mod sinks;
 mod sql;
 

@@ -8,6 +8,7 @@ pub mod context;
 pub mod letters;
 mod pipeline;
 pub mod prefetch;
+pub mod replay;
 mod session;
 mod stage;
 mod start;

@@ -1,11 +1,14 @@
 //! Reading and checking what a consumer should be: every fault at once, before anything is stored.
 
+mod processors;
+
+pub use processors::read_processors;
+
 use super::offsets::{self, Target};
 use super::{blocking, policies};
 use crate::clusters::Address;
 use crate::context::Context;
-use crate::processors::{Outside, kind};
-use crate::redact;
+use crate::processors::Outside;
 use crate::store::consumers::Row;
 use serde_json::{Map, Value};
 use sluice_model::body::Body;
@@ -16,8 +19,6 @@ use sluice_service::http::problem::Failure;
 
 /// Topics of one consumer.
 const TOPICS_MAX: usize = 100;
-/// Processors of one consumer.
-const PROCESSORS_MAX: usize = 16;
 /// Longest group and client id.
 const NAME_MAX: usize = 249;
 /// Longest host name.
@@ -101,8 +102,13 @@ pub fn read(bytes: &[u8], before: Option<Draft>, outside: &Outside<'_>) -> Resul
     }
     let special = match body.array("downstream_processors") {
         Some(items) => {
-            let (processors, special) =
-                read_processors(&mut body, items, &draft.processors, outside);
+            let (processors, special) = read_processors(
+                &mut body,
+                "downstream_processors",
+                items,
+                &draft.processors,
+                outside,
+            );
             draft.processors = processors;
             special
         }
@@ -233,58 +239,6 @@ fn invalid_at(body: &mut Body, pointer: &str, message: String) {
             body.absorb(part);
         }
     }
-}
-
-fn read_processors(
-    body: &mut Body,
-    items: Vec<Value>,
-    before: &[ProcessorSpec],
-    outside: &Outside<'_>,
-) -> (Vec<ProcessorSpec>, Option<Code>) {
-    let mut special = None;
-    let mut processors = Vec::with_capacity(items.len());
-    if items.len() > PROCESSORS_MAX {
-        body.invalid(
-            "downstream_processors",
-            format!("has at most {PROCESSORS_MAX} entries"),
-        );
-        return (processors, special);
-    }
-    let list = body.pointer("downstream_processors");
-    for (index, item) in items.into_iter().enumerate() {
-        let Value::Object(members) = item else {
-            let mut part = Body::of(Map::new(), &list);
-            part.mistyped(&index.to_string(), "an object", &item);
-            body.absorb(part);
-            continue;
-        };
-        let place = format!("{list}/{index}");
-        let mut part = Body::of(members, &place);
-        let processor_type = part.required_text("processor_type");
-        let config = part.object("config").unwrap_or_default();
-        // What was shown masked and comes back as it was shown is what it was.
-        let config = redact::restore(config, before.iter().map(|spec| &spec.config));
-        match kind(&processor_type) {
-            Ok(kind) => {
-                let mut inner = Body::of(config.clone(), &format!("{place}/config"));
-                special = special.or(kind
-                    .check(&mut inner, outside)
-                    .filter(|c| *c != Code::Invalid));
-                part.absorb(inner);
-            }
-            Err(_) if processor_type.is_empty() => {}
-            Err(message) => {
-                part.invalid("processor_type", message);
-                special = special.or(Some(Code::UnknownProcessor));
-            }
-        }
-        body.absorb(part);
-        processors.push(ProcessorSpec {
-            processor_type,
-            config,
-        });
-    }
-    (processors, special)
 }
 
 /// The cluster of a draft and the address to show for it.

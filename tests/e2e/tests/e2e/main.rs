@@ -5,6 +5,7 @@
 mod bad_input;
 mod change;
 mod console;
+mod consumers;
 mod crash;
 mod machines;
 mod outage;
@@ -106,10 +107,20 @@ fn main() -> ExitCode {
     );
     trials.extend(change::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(
+        consumers::TESTS
+            .iter()
+            .map(|(name, test)| calm(name, *test)),
+    );
     trials.extend(machines::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(socket::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(stream::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(crash::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(
+        consumers::ROUGH_TESTS
+            .iter()
+            .map(|(name, test)| rough(name, *test)),
+    );
     trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     CALM.down();

@@ -148,7 +148,10 @@ impl Backend for Sqlite {
             return Ok(());
         };
         if !path.exists() {
-            return Err(SinkError::environment(format!("SQLite: no such file as {}", self.path)));
+            return Err(SinkError::environment(format!(
+                "SQLite: no such file as {}",
+                self.path
+            )));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(path, flags)?;
