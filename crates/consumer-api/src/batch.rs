@@ -7,6 +7,18 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp as
 use sluice_model::record::{Header, Record, text};
 use sluice_model::time::Timestamp;
 
+/// The parts of a batch that stand in one partition, in turn. Kafka gives many records of a partition
+/// one after the other, so that what is asked once per run costs nothing per record.
+pub fn runs<'b, 'a>(batch: &'b [Entry<'a>]) -> impl Iterator<Item = &'b [Entry<'a>]> {
+    batch.chunk_by(|a, b| a.partition == b.partition && a.topic == b.topic)
+}
+
+/// The topic, the partition and the offset after the last record of a run.
+pub fn end<'a>(run: &[Entry<'a>]) -> Option<(&'a str, i32, i64)> {
+    let last = run.iter().max_by_key(|entry| entry.offset)?;
+    Some((last.topic, last.partition, last.offset + 1))
+}
+
 /// A record as it lies in the client's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {

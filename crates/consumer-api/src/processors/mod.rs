@@ -7,7 +7,7 @@ mod fault;
 mod file_sink;
 mod streaming_forwarder;
 
-use crate::batch::Entry;
+use crate::batch::{Entry, end, runs};
 use crate::catalogue::Catalogue;
 use crate::clusters::Clusters;
 use crate::confine::Roots;
@@ -54,6 +54,11 @@ pub struct Kind {
 /// batches) says in `durable` how far it is safe; only that is committed. Then it also has `deadline`
 /// and `tick`, so that a unit ends without traffic, and `flush`, so that a stop or a rebalance ends it.
 pub trait Processor: Send {
+    /// The most records that it wants in a batch.
+    fn batch_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Opens the sink, or opens it again after a failure, and says what it holds durably. What an
     /// interrupted write left behind is undone: the runtime reads what is not held from Kafka again.
     ///
@@ -236,8 +241,8 @@ fn path_fault(body: &mut Body, name: &str, fault: crate::confine::Fault) -> Code
 /// The last offset of each partition in a batch, as the next one that is lacking.
 fn ends(batch: &[Entry<'_>]) -> Positions {
     let mut ends = Positions::default();
-    for entry in batch {
-        ends.advance(entry.topic, entry.partition, entry.offset + 1);
+    for (topic, partition, next) in runs(batch).filter_map(end) {
+        ends.advance(topic, partition, next);
     }
     ends
 }

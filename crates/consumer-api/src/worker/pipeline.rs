@@ -60,6 +60,12 @@ impl<'j> Pipeline<'j> {
         Ok(())
     }
 
+    /// The most records that every sink takes in a batch.
+    pub(super) fn batch_max(&self) -> usize {
+        let stages = self.stages.iter().map(Stage::batch_max);
+        stages.min().unwrap_or(usize::MAX).max(1)
+    }
+
     /// Opens what is not open.
     pub(super) fn ready(&mut self) -> Result<(), Stop> {
         self.stages.iter_mut().try_for_each(Stage::ready)

@@ -91,6 +91,7 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
         .subscribe(&topics)
         .map_err(|error| Fault::kafka(error.to_string()))?;
     let settings = &job.settings;
+    let batch_max = pipeline.batch_max();
     let batch_bytes = usize::try_from(prefetch.bytes()).unwrap_or(usize::MAX);
     let mut session = Session {
         client: &client,
@@ -101,7 +102,7 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
         reset: job.auto_offset_reset,
         stall_after: settings.stall_after,
         limits: (
-            settings.batch_records,
+            settings.batch_records.min(batch_max),
             settings.batch_bytes.min(batch_bytes),
             settings.batch_age,
         ),

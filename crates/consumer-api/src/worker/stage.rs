@@ -4,7 +4,7 @@
 use super::Link;
 use super::breaker::Breaker;
 use super::letters::{DeadLetters, Letter};
-use crate::batch::Entry;
+use crate::batch::{Entry, end, runs};
 use crate::processors::{Processor, SinkError};
 use crate::status::Fault;
 use crate::watermark::Positions;
@@ -66,6 +66,11 @@ impl<'j> Stage<'j> {
             open: false,
             careful: false,
         }
+    }
+
+    /// The most records that the sink wants in a batch.
+    pub(super) fn batch_max(&self) -> usize {
+        self.processor.batch_max()
     }
 
     /// Opens the sink if it is not open.
@@ -152,19 +157,19 @@ impl<'j> Stage<'j> {
             !self.written.holds(e.topic, e.partition, e.offset)
                 && !self.is_dead(e.topic, e.partition, e.offset)
         };
-        if batch.iter().all(lacks) {
+        let lacks_all = |run: &[Entry<'_>]| {
+            let first = run.iter().min_by_key(|entry| entry.offset);
+            first.is_none_or(|e| !self.written.holds(e.topic, e.partition, e.offset))
+        };
+        if self.dead.is_empty() && runs(batch).all(lacks_all) {
             return None;
         }
         Some(batch.iter().filter(|entry| lacks(entry)).cloned().collect())
     }
 
     fn note_base(&mut self, batch: &[Entry<'_>]) {
-        let mut last = None;
-        for entry in batch {
-            let place = (entry.topic, entry.partition);
-            if last.replace(place) != Some(place)
-                && self.base.get(entry.topic, entry.partition).is_none()
-            {
+        for entry in runs(batch).filter_map(<[Entry<'_>]>::first) {
+            if self.base.get(entry.topic, entry.partition).is_none() {
                 self.base.set(entry.topic, entry.partition, entry.offset);
             }
         }
@@ -229,9 +234,8 @@ impl<'j> Stage<'j> {
         }
         metrics::counter!("consumer_records_written_total", "processor" => self.name.to_owned())
             .increment(todo.len() as u64);
-        for entry in todo {
-            self.written
-                .advance(entry.topic, entry.partition, entry.offset + 1);
+        for (topic, partition, next) in runs(todo).filter_map(end) {
+            self.written.advance(topic, partition, next);
         }
         Ok(())
     }

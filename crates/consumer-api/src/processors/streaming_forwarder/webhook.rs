@@ -26,6 +26,8 @@ pub(super) const RECORDS_DEFAULT: usize = 1000;
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Requests under way at one time, each of another partition.
 const CONCURRENT_MAX: usize = 8;
+/// Records of a batch: what a stop or a crash interrupts is sent again.
+const BATCH_RECORDS_MAX: usize = 1000;
 /// Bytes of an answer that are read, and thrown away, to keep the connection.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -256,6 +258,10 @@ fn worst(errors: Vec<SinkError>) -> Option<SinkError> {
 }
 
 impl Processor for Webhook {
+    fn batch_max(&self) -> usize {
+        BATCH_RECORDS_MAX
+    }
+
     fn open(&mut self) -> Result<Positions, SinkError> {
         Ok(self.sent.clone())
     }

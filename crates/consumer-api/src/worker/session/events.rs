@@ -8,17 +8,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use sluice_service::now;
 use std::time::{Duration, Instant};
 
+/// Records that are taken between two looks at orders and clocks.
+const TAKEN_AT_ONCE: usize = 1000;
 /// Time that one look at Kafka may take.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Session<'_, '_> {
-    /// Takes the next record, or what happened instead.
+    /// Takes the records that are there, or what happened instead.
     pub(super) fn poll(&mut self, wait: Duration) -> Result<(), Fault> {
         match self.client.poll(wait) {
             Some(Ok(message)) => {
                 self.last_message = Instant::now();
                 self.batch.push(message);
-                return Ok(());
+                return self.poll_more();
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 return Err(Fault::kafka(format!("the client cannot go on: {code}")));
@@ -27,6 +29,29 @@ impl Session<'_, '_> {
             None => {}
         }
         self.after_events()
+    }
+
+    /// Takes what waits behind a record, up to a batch: the looks at orders and clocks between two polls
+    /// cost as much as a record does.
+    fn poll_more(&mut self) -> Result<(), Fault> {
+        let (records, bytes, _) = self.limits;
+        for _ in 0..TAKEN_AT_ONCE {
+            if self.batch.messages.len() >= records || self.batch.bytes >= bytes {
+                break;
+            }
+            match self.client.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.batch.push(message),
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(Fault::kafka(format!("the client cannot go on: {code}")));
+                }
+                Some(Err(error)) => {
+                    self.note(&error);
+                    return self.after_events();
+                }
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Errors that come in a record's place.
