@@ -1,7 +1,10 @@
 //! Managed consumers beside what else brings records out of Kafka.
 
 mod bare;
+mod databases;
+mod density;
 mod files;
+mod forward;
 mod managed;
 mod viewers;
 
@@ -12,7 +15,12 @@ use sluice_e2e::Outcome;
 const PARTS: &[Part] = &[
     ("bare", bare::run),
     ("files", files::run),
+    ("sqlite", databases::sqlite),
+    ("postgres", databases::postgres),
+    ("forward", forward::run),
+    ("starts", density::starts),
     ("viewers", viewers::run),
+    ("density", density::run),
 ];
 
 pub(crate) fn run(bench: &Bench) -> Outcome {

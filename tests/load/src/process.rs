@@ -37,6 +37,11 @@ impl Process {
         Ok(self.status("VmRSS")? / 1024)
     }
 
+    /// Threads.
+    pub(crate) fn threads(self) -> Outcome<u64> {
+        self.status("Threads")
+    }
+
     /// Seconds of processor time since its start.
     pub(crate) fn cpu_s(self) -> Outcome<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0))?;
