@@ -57,6 +57,7 @@ pub struct Spool {
     dir: PathBuf,
     _lock: SharedFile,
     next_log: u64,
+    segment_bytes: u64,
 }
 
 /// What was found at start.
@@ -86,6 +87,10 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be used, or another process has it.
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<(Self, Found)> {
+        Self::open_with(disk, dir, log::SEGMENT_BYTES)
+    }
+
+    fn open_with(disk: Arc<dyn Disk>, dir: &Path, segment_bytes: u64) -> io::Result<(Self, Found)> {
         let topics = dir.join("topics");
         if let Err(error) = disk.create_dir(&topics)
             && error.kind() != io::ErrorKind::ReadOnlyFilesystem
@@ -93,11 +98,18 @@ impl Spool {
             return Err(error);
         }
         let lock = disk.lock(&dir.join("lock"))?;
+        // The directories themselves must outlive a power cut, or they would take the logs with them.
+        for made in [Some(dir), dir.parent()].into_iter().flatten() {
+            if let Err(error) = disk.sync_dir(made) {
+                tracing::debug!(%error, dir = %made.display(), "a directory cannot be synced");
+            }
+        }
         let mut spool = Self {
             disk,
             dir: dir.to_path_buf(),
             _lock: lock,
             next_log: 1,
+            segment_bytes,
         };
         let found = spool.recover()?;
         Ok((spool, found))
@@ -131,6 +143,7 @@ impl Spool {
         self.next_log += 1;
         let mut log = Log::new(Arc::clone(&self.disk), dir, cursor::Cursor::default(), 1);
         log.is_fresh(text);
+        log.set_segment_bytes(self.segment_bytes);
         Ok(Held {
             disk: Arc::clone(&self.disk),
             meta,
@@ -161,7 +174,9 @@ impl Spool {
             Err(_) if self.is_bare(dir) => return remove(&*self.disk, dir),
             Err(error) => return Err(error),
         };
-        let one = recover::recover(&self.disk, dir.to_path_buf(), &self.dir.join("quarantine"))?;
+        let mut one =
+            recover::recover(&self.disk, dir.to_path_buf(), &self.dir.join("quarantine"))?;
+        one.log.set_segment_bytes(self.segment_bytes);
         found.quarantined += one.quarantined;
         found.torn_bytes += one.torn_bytes;
         if one.log.held_records == 0 {
@@ -235,18 +250,26 @@ pub fn read_meta(disk: &dyn Disk, dir: &Path) -> io::Result<Meta> {
     Ok(serde_json::from_slice(&disk::read(disk, &dir.join(META))?)?)
 }
 
-/// Removes a log's directory; the segments go first, so that a crash in between leaves a log that is
-/// either whole or recognised as removed.
+/// Removes a log's directory; the segments go first, and for good, so that a crash in between leaves a
+/// log that is either whole or recognised as removed: segments without their cursor would be sent again.
 fn remove(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let names = disk.list(dir)?;
     let (segments, others): (Vec<_>, Vec<_>) = names
         .iter()
         .partition(|name| name.strip_suffix(".seg").is_some());
-    for name in segments.iter().chain(&others) {
+    for name in &segments {
+        disk.remove_file(&dir.join(name))?;
+    }
+    disk.sync_dir(dir)?;
+    for name in &others {
         disk.remove_file(&dir.join(name))?;
     }
     disk.remove_dir(dir)
 }
 
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod sim_tests;
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,7 @@ pub(super) struct Segment {
 pub struct Log {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    segment_bytes: u64,
     pub(super) segments: VecDeque<Segment>,
     next_segment: u64,
     writer: Option<SharedFile>,
@@ -121,6 +122,7 @@ impl Log {
         Self {
             disk,
             dir,
+            segment_bytes: SEGMENT_BYTES,
             segments: VecDeque::new(),
             next_segment,
             writer: None,
@@ -145,6 +147,11 @@ impl Log {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Closes segments at another size, from the next one on.
+    pub(super) fn set_segment_bytes(&mut self, bytes: u64) {
+        self.segment_bytes = bytes;
     }
 
     /// Says that the log's own name and owner are not durable yet.
@@ -189,7 +196,7 @@ impl Log {
         if self
             .segments
             .back()
-            .is_none_or(|last| last.len >= SEGMENT_BYTES)
+            .is_none_or(|last| last.len >= self.segment_bytes)
             || self.writer.is_none()
         {
             self.roll()?;
@@ -252,7 +259,7 @@ impl Log {
         if self
             .segments
             .back()
-            .is_none_or(|last| last.len >= SEGMENT_BYTES)
+            .is_none_or(|last| last.len >= self.segment_bytes)
             || self.writer.is_none()
         {
             self.roll()?;

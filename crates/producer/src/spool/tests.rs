@@ -5,7 +5,7 @@ use crate::batch::{Rec, Records, Span};
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt as _;
 
-fn frame(values: &[&str]) -> Vec<u8> {
+pub(super) fn frame(values: &[&str]) -> Vec<u8> {
     let mut writer = FrameWriter::default();
     for value in values {
         let block = bytes::Bytes::copy_from_slice(value.as_bytes());
@@ -29,7 +29,7 @@ fn frame(values: &[&str]) -> Vec<u8> {
     writer.finish(1)
 }
 
-fn meta(name: &str) -> Meta {
+pub(super) fn meta(name: &str) -> Meta {
     Meta {
         topic_name: name.into(),
         topic_id: Some(1),
@@ -42,7 +42,7 @@ fn hold(held: &mut Held, values: &[&str]) {
     held.log.held_records += values.len() as u64;
 }
 
-fn values(chunk: &Chunk) -> Vec<(u64, u32, String)> {
+pub(super) fn values(chunk: &Chunk) -> Vec<(u64, u32, String)> {
     let mut all = Vec::new();
     for frame in &chunk.frames {
         let recs = frame::records(&chunk.bytes, frame.payload, frame.header.length);
@@ -61,7 +61,7 @@ fn values(chunk: &Chunk) -> Vec<(u64, u32, String)> {
     all
 }
 
-fn drain(log: &mut Log) -> Vec<(u64, u32, String)> {
+pub(super) fn drain(log: &mut Log) -> Vec<(u64, u32, String)> {
     let mut all = Vec::new();
     while let Some(chunk) = log.read_chunk().unwrap() {
         all.extend(values(&chunk));

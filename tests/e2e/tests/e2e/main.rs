@@ -7,6 +7,7 @@ mod change;
 mod console;
 mod consumers;
 mod crash;
+mod durability;
 mod machines;
 mod outage;
 mod reference;
@@ -122,6 +123,11 @@ fn main() -> ExitCode {
             .map(|(name, test)| rough(name, *test)),
     );
     trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(
+        durability::TESTS
+            .iter()
+            .map(|(name, test)| rough(name, *test)),
+    );
     let conclusion = libtest_mimic::run(&arguments, trials);
     CALM.down();
     ROUGH.down();
