@@ -19,6 +19,7 @@ mod routes;
 mod settle;
 mod spill;
 mod status;
+mod syncer;
 pub mod topic;
 
 use crate::channels::{Ask, News, PublisherEnds, Reply};
@@ -68,6 +69,7 @@ struct Limits {
     spill_after: Duration,
     hold_max: u64,
     hold_topic_max: u64,
+    reserve: u64,
     auto_request: bool,
     names_max: usize,
     heartbeat: Duration,
@@ -98,6 +100,11 @@ pub struct Publisher {
     hungry: bool,
     /// Topics with new records on their way to the log.
     gathering: Vec<TopicId>,
+    syncer: syncer::Syncer,
+    /// Whether the cursors are to be saved with the next round.
+    checkpoint_due: bool,
+    /// Whether the disk has nothing left beside its reserve.
+    no_room: bool,
     /// Held bytes of all topics, while records are gathered.
     held_bytes: Option<u64>,
     reports: Vec<Report>,
@@ -149,6 +156,7 @@ impl Publisher {
                 spill_after: settings.spill_after,
                 hold_max: settings.spool.max_bytes,
                 hold_topic_max: settings.spool.max_topic_bytes,
+                reserve: settings.spool.reserve_bytes,
                 auto_request: settings.auto_request,
                 names_max: settings.auto_request_names_max,
                 heartbeat: settings.watch.heartbeat,
@@ -171,6 +179,9 @@ impl Publisher {
             active: Vec::new(),
             hungry: false,
             gathering: Vec::new(),
+            syncer: syncer::Syncer::start().context("start the thread for syncing")?,
+            checkpoint_due: false,
+            no_room: false,
             held_bytes: None,
             reports: Vec::new(),
             outbox: VecDeque::new(),
@@ -281,6 +292,7 @@ impl Publisher {
                 Ok(news) => self.hear(news),
                 Err(_) => self.ends.news = never(),
             },
+            recv(self.syncer.done) -> done => self.end_round(done.unwrap_or_default()),
             recv(self.kafka.events) -> _ => {}
             default(timeout) => {}
         }
@@ -339,7 +351,7 @@ impl Publisher {
         {
             self.settle_doubts(now);
         }
-        self.write_gathered();
+        self.start_round();
         self.work_on_topics();
         let now = Instant::now();
         if now >= self.spill_check_at {
@@ -348,7 +360,8 @@ impl Publisher {
         }
         if now >= self.checkpoint_at {
             self.checkpoint_at = now + CHECKPOINT;
-            self.checkpoint();
+            self.checkpoint_due = true;
+            self.look_at_disk();
         }
         self.watch_kafka(now);
         if now >= self.measure_at {
@@ -395,33 +408,6 @@ impl Publisher {
         }
     }
 
-    fn checkpoint(&mut self) {
-        let mut failed = None;
-        for topic in &mut self.topics {
-            for backlog in topic.backlog.iter_mut().chain(&mut topic.retired) {
-                if let Err(error) = backlog.held.log.checkpoint() {
-                    failed = Some(error.to_string());
-                }
-            }
-        }
-        match failed {
-            Some(error) => self.storage_failed(&error),
-            None => self.storage_works(),
-        }
-    }
-
-    fn storage_failed(&mut self, error: &str) {
-        metrics::counter!("producer_spool_errors_total").increment(1);
-        self.health.degraded("spool", error);
-        self.storage_problem = Some(error.to_owned());
-    }
-
-    fn storage_works(&mut self) {
-        if self.storage_problem.take().is_some() {
-            self.health.ok("spool");
-        }
-    }
-
     /// Whether nothing is left to do: the inputs are closed and everything is safe.
     fn may_end(&mut self) -> bool {
         let now = Instant::now();
@@ -448,8 +434,11 @@ impl Publisher {
 
     fn end(mut self) -> anyhow::Result<()> {
         self.take_reports();
+        self.write_gathered();
         self.checkpoint();
         self.turn();
+        // Nothing of this process may write to the spool once its lock is gone.
+        self.await_round();
         let lost: u64 = self.topics.iter().map(|topic| topic.in_flight).sum();
         let held: u64 = self.topics.iter().map(Topic::held_records).sum();
         tracing::info!(

@@ -78,6 +78,8 @@ pub struct SpoolSettings {
     pub max_bytes: u64,
     /// Most held bytes of one topic.
     pub max_topic_bytes: u64,
+    /// Bytes of the disk that the spool leaves free.
+    pub reserve_bytes: u64,
 }
 
 /// Memory bounds.

@@ -147,7 +147,7 @@ impl Publisher {
             .backlog
             .as_ref()
             .is_none_or(|backlog| backlog.held.log.all_read());
-        if drained && topic.waiting.is_empty() && topic.gathering.is_none() {
+        if drained && topic.waiting.is_empty() && topic.gathering.is_empty() {
             topic.state = step(topic.state, FlowEvent::HeadMetTail);
             if topic.state == FlowState::Live {
                 tracing::info!(topic.name = &*topic.name, "topic is live");

@@ -8,10 +8,11 @@
 
 use super::Publisher;
 use super::block::{InSpool, Run, TopicId};
-use super::topic::Gathering;
+use super::topic::Frame;
 use crate::batch::Fate;
 use crate::spool::bits::Bits;
-use crate::spool::frame;
+use crate::spool::frame::Header;
+use crate::spool::log::Pos;
 use std::time::{Duration, Instant};
 
 /// Time for which the empty log of a journaled topic stays: the next record needs it again.
@@ -24,21 +25,8 @@ impl Publisher {
         block.is_some_and(super::block::Block::is_journaled)
     }
 
-    /// Writes what was gathered of a live topic, then queues it for Kafka.
-    pub(super) fn journal(&mut self, id: TopicId, gathering: Gathering) {
-        let runs = gathering.runs;
-        let bytes = gathering.writer.finish(sluice_service::now().as_millis());
-        let written = self.write_frame(id, &bytes);
-        let header = frame::header(&bytes);
-        let Some((start, header)) = written.as_ref().ok().copied().zip(header) else {
-            if let Err(error) = written {
-                self.storage_failed(&error.to_string());
-            }
-            for run in runs {
-                self.send_unjournaled(id, run, "error");
-            }
-            return;
-        };
+    /// Queues records of a live topic for Kafka that are on disk now.
+    pub(super) fn journaled(&mut self, id: TopicId, written: &Frame, header: Header) {
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
@@ -46,11 +34,15 @@ impl Publisher {
         let Some(backlog) = topic.backlog.as_mut() else {
             return;
         };
+        let start = written.start;
+        let end = Pos {
+            offset: start.offset + written.bytes.len() as u64,
+            ..start
+        };
         let log = &mut backlog.held.log;
-        let end = log.end();
         let frame = log.mark_sent(start, end, header, Bits::new(header.count as usize));
         let mut at = 0;
-        for run in runs {
+        for run in written.runs.iter().copied() {
             let count = run.end - run.start;
             if let Some(block) = self.blocks.get_mut(run.slot) {
                 block.add_in_spool(InSpool {
@@ -67,8 +59,6 @@ impl Publisher {
             topic.waiting.push_back(run);
             topic.journaled.push_back(run);
         }
-        self.totals.accepted += u64::from(header.count);
-        self.list(id);
     }
 
     /// Sends records that should have been journaled without a copy: Kafka takes them, the disk does not.

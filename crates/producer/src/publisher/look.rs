@@ -145,7 +145,7 @@ impl Publisher {
     pub(super) fn looks_first(&self, id: TopicId) -> bool {
         self.topics.get(id).is_some_and(|topic| {
             let under_way = topic.looking.is_some() || (self.kafka_down && self.probing);
-            let first = topic.tries == 0 && topic.backlog.is_none() && topic.gathering.is_none();
+            let first = topic.tries == 0 && topic.backlog.is_none() && topic.gathering.is_empty();
             topic.state == FlowState::Draining && under_way && first
         })
     }

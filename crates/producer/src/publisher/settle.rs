@@ -20,7 +20,7 @@ impl Publisher {
         let Some(topic) = self.topics.get_mut(id) else {
             return false;
         };
-        if now < topic.retry_at {
+        if now < topic.retry_at || !topic.syncing.is_empty() {
             return true;
         }
         let on_stop = topic.on_stop;

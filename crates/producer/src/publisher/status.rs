@@ -19,9 +19,8 @@ impl Publisher {
         self.reply(Reply::Status(ticket, Box::new(status)));
     }
 
-    /// The status. What is gathered is written first, so that every record that was taken in is counted.
+    /// The status. What is on its way to the disk is not accepted yet, and counts nowhere.
     fn status(&mut self) -> ProducerStatus {
-        self.write_gathered();
         let now_ms = sluice_service::now().as_millis();
         let mut topics: Vec<TopicFlow> = self
             .topics

@@ -4,6 +4,7 @@ use super::block::Run;
 use super::ledger::Ledger;
 use crate::spool::Held;
 use crate::spool::frame::FrameWriter;
+use crate::spool::log::Pos;
 use sluice_model::lifecycle::State;
 use sluice_model::producer::FlowState;
 use sluice_model::topic::OnStop;
@@ -34,13 +35,24 @@ pub struct Backlog {
     pub held: Held,
 }
 
-/// New records on their way to the log: one frame for all that came in one turn.
+/// New records on their way to the log: one frame for what came while the last sync was under way.
 #[derive(Debug, Default)]
 pub struct Gathering {
     /// The frame.
     pub writer: FrameWriter,
     /// Its records, in order.
     pub runs: Vec<Run>,
+}
+
+/// A frame that is written to the log and not durable yet.
+#[derive(Debug)]
+pub struct Frame {
+    /// The whole frame, in case that it must be written once more.
+    pub bytes: Vec<u8>,
+    /// Its records, in order.
+    pub runs: Vec<Run>,
+    /// Where it begins.
+    pub start: Pos,
 }
 
 /// A topic.
@@ -85,7 +97,9 @@ pub struct Topic {
     /// Logs of the same name's earlier lives.
     pub retired: Vec<Backlog>,
     /// New records on their way to the log.
-    pub gathering: Option<Gathering>,
+    pub gathering: VecDeque<Gathering>,
+    /// Frames that are written and not durable yet, in order.
+    pub syncing: VecDeque<Frame>,
     /// Whether Kafka's metadata showed every leader since it became active.
     pub has_leaders: bool,
     /// The look that is under way.
@@ -125,7 +139,8 @@ impl Topic {
             progress: now,
             backlog: None,
             retired: Vec::new(),
-            gathering: None,
+            gathering: VecDeque::new(),
+            syncing: VecDeque::new(),
             has_leaders: false,
             looking: None,
             retry_at: now,
@@ -163,6 +178,13 @@ impl Topic {
     /// Bytes held, in all lives.
     pub fn held_bytes(&self) -> u64 {
         self.logs().map(|backlog| backlog.held.log.held_bytes).sum()
+    }
+
+    /// Bytes on their way to the log.
+    pub fn gathered_bytes(&self) -> u64 {
+        let gathered = self.gathering.iter().map(|g| g.writer.payload_bytes());
+        let written = self.syncing.iter().map(|frame| frame.bytes.len());
+        gathered.chain(written).sum::<usize>() as u64
     }
 
     /// Bytes on disk, in all lives.

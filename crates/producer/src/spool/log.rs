@@ -207,7 +207,8 @@ impl Log {
         if let Err(error) = file.append(frame) {
             // A part may have been written: cut it off, or leave the file behind.
             if file.cut(segment.len).is_err() {
-                self.writer = None;
+                self.unsynced
+                    .extend(self.writer.take().filter(|_| self.dirty));
             }
             return Err(error);
         }
