@@ -170,8 +170,12 @@ impl Manager {
         let planned = plan(row, governed, &self.parts.catalogue.now());
         match confined(planned, refused) {
             Plan::Idle { hold, drain } => {
-                slot.state().hold = hold;
+                slot.state().hold.clone_from(&hold);
+                let ran = slot.state().running.is_some();
                 self.stop_worker(&slot, &row.id, drain).await;
+                if ran && drain {
+                    self.note_drained(&slot, &row.id, hold).await;
+                }
             }
             Plan::Work { pause, topics } => {
                 let order = if pause { Order::Pause } else { Order::Run };

@@ -401,7 +401,7 @@ pub struct PartitionLag {
     pub end: Option<i64>,
     /// `end - committed`; null when nothing is committed.
     pub lag: Option<i64>,
-    /// Age of the oldest record that is not committed, in seconds, when it is known.
+    /// Age of the oldest record that is not committed, in seconds; 0 when nothing waits, null when unknown.
     pub lag_seconds: Option<i64>,
 }
 

@@ -105,6 +105,19 @@ pub fn delete(bootstrap: &str, topic: &str) -> Outcome {
     Ok(())
 }
 
+/// Deletes the records of partition 0 below an offset, as retention does.
+///
+/// # Errors
+/// When Kafka does not answer or refuses.
+pub fn delete_records(bootstrap: &str, topic: &str, below: i64) -> Outcome {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create()?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(below))?;
+    runtime()?.block_on(admin.delete_records(&list, &options))?;
+    Ok(())
+}
+
 fn runtime() -> Outcome<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()

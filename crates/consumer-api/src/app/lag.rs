@@ -1,20 +1,33 @@
 //! How far a consumer is behind, asked of Kafka itself.
 
+use super::range::{Reader, Span};
 use super::{blocking, kafka_problem};
+use crate::batch::Entry;
 use crate::clusters::{Cluster, Quiet, QuietConsumer};
 use crate::context::Context;
 use crate::store::consumers::Row;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::consumer::{Lag, PartitionLag};
 use sluice_model::problem::Problem;
+use sluice_model::time::Timestamp;
 use sluice_service::http::problem::Failure;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use sluice_service::now;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Time that one question to Kafka may take.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Partitions whose oldest record is looked at.
+const AGES_MAX: usize = 64;
+/// Time that this may take together, and one wait of it.
+const AGES_TIMEOUT: Duration = Duration::from_secs(2);
+const AGES_SLICE: Duration = Duration::from_millis(250);
+/// Ages that are remembered, and for how long.
+const AGES_REMEMBERED: usize = 10_000;
+const AGES_KEPT: Duration = Duration::from_secs(60);
 /// A group answers only from its coordinator; a look must not start one.
 const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -99,7 +112,8 @@ pub async fn lag(context: &Context, row: &Row) -> Result<Lag, Failure> {
     let (topics, group) = (row.topics.clone(), row.consumer_group.clone());
     blocking(move || {
         let rows = measure(&cluster, &topics, &group)?;
-        Ok(summary(rows, &report.positions))
+        let written = oldest(&cluster, &rows);
+        Ok(summary(rows, &report.positions, &written, now()))
     })
     .await
 }
@@ -123,20 +137,97 @@ fn measure(
     Ok(rows)
 }
 
-fn summary(rows: Vec<Measured>, positions: &BTreeMap<(String, i32), i64>) -> Lag {
+/// When the oldest record that is not committed was written, by partition. What is not found in time is
+/// left out: the answer is worth more than the age.
+fn oldest(cluster: &Cluster, rows: &[Measured]) -> BTreeMap<(String, i32), i64> {
+    let until = Instant::now() + AGES_TIMEOUT;
+    let mut found = BTreeMap::new();
+    let mut asked: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
+    let behind = rows.iter().filter_map(|(key, committed, end)| {
+        let from = committed.filter(|at| at < end)?;
+        Some((key, from, *end))
+    });
+    for (key, from, to) in behind.take(AGES_MAX) {
+        let known = (cluster.name.clone(), key.0.clone(), key.1, from);
+        if let Some(at) = remembered(&known) {
+            found.insert(key.clone(), at);
+            continue;
+        }
+        asked.entry(&key.0).or_default().push(Span {
+            partition: key.1,
+            from,
+            to,
+        });
+    }
+    for (topic, spans) in asked {
+        let Ok(mut reader) = Reader::open(cluster, "sluice-lag", topic, &spans) else {
+            continue;
+        };
+        let mut missing = spans.len();
+        while missing > 0 && Instant::now() < until {
+            let Ok(Some(messages)) = reader.next(spans.len(), AGES_SLICE) else {
+                break;
+            };
+            for message in messages {
+                let key = (topic.to_owned(), message.partition());
+                let (Some(ms), false) = (Entry::of(&message).timestamp, found.contains_key(&key))
+                else {
+                    continue;
+                };
+                let from = spans.iter().find(|span| span.partition == key.1);
+                let from = from.map_or(message.offset(), |span| span.from);
+                remember((cluster.name.clone(), topic.to_owned(), key.1, from), ms);
+                found.insert(key, ms);
+                missing -= 1;
+            }
+        }
+    }
+    found
+}
+
+/// The place of a record: cluster, topic, partition, offset.
+type Place = (String, String, i32, i64);
+
+/// When records were written that were looked at lately: a consumer that stands still is asked often.
+static AGES: LazyLock<Mutex<HashMap<Place, (Instant, i64)>>> = LazyLock::new(Mutex::default);
+
+fn remembered(place: &Place) -> Option<i64> {
+    let ages = AGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let (at, ms) = ages.get(place)?;
+    (at.elapsed() < AGES_KEPT).then_some(*ms)
+}
+
+fn remember(place: Place, ms: i64) {
+    let mut ages = AGES.lock().unwrap_or_else(PoisonError::into_inner);
+    if ages.len() >= AGES_REMEMBERED {
+        ages.clear();
+    }
+    ages.insert(place, (Instant::now(), ms));
+}
+
+fn summary(
+    rows: Vec<Measured>,
+    positions: &BTreeMap<(String, i32), i64>,
+    written: &BTreeMap<(String, i32), i64>,
+    now: Timestamp,
+) -> Lag {
+    let age = |key: &(String, i32)| {
+        let ms = written.get(key)?;
+        Some((now.as_millis() - ms).max(0) / 1000)
+    };
     let partitions: Vec<PartitionLag> = rows
         .into_iter()
         .map(|(key, committed, end)| {
             let lag = committed.map(|at| (end - at).max(0));
             PartitionLag {
+                // The age of the oldest record that waits; nothing waits: 0.
+                lag_seconds: if lag == Some(0) { lag } else { age(&key) },
                 position: positions.get(&key).copied(),
                 topic: key.0,
                 partition: key.1,
                 committed,
                 end: Some(end),
                 lag,
-                // The age of the oldest record is only known when there is none.
-                lag_seconds: lag.filter(|lag| *lag == 0),
             }
         })
         .collect();
@@ -155,7 +246,12 @@ mod tests {
     #[test]
     fn nothing_committed_is_null_and_not_zero() {
         let rows = vec![(("t".to_owned(), 0), None, 5)];
-        let lag = summary(rows, &BTreeMap::new());
+        let lag = summary(
+            rows,
+            &BTreeMap::new(),
+            &BTreeMap::new(),
+            Timestamp::from_millis(0),
+        );
         assert_eq!(
             (lag.total_lag, lag.partitions[0].lag, lag.partitions[0].end),
             (None, None, Some(5))
@@ -164,7 +260,10 @@ mod tests {
             (("t".to_owned(), 0), Some(2), 5),
             (("t".to_owned(), 1), Some(9), 9),
         ];
-        let lag = summary(rows, &BTreeMap::from([(("t".to_owned(), 0), 3)]));
+        let written = BTreeMap::from([(("t".to_owned(), 0), 5_000)]);
+        let positions = BTreeMap::from([(("t".to_owned(), 0), 3)]);
+        let lag = summary(rows, &positions, &written, Timestamp::from_millis(12_500));
+        assert_eq!(lag.partitions[0].lag_seconds, Some(7));
         assert_eq!(
             (lag.total_lag, lag.partitions[0].position),
             (Some(3), Some(3))

@@ -1,16 +1,34 @@
 //! Consumers as they are shown: by their own worker's report, or by what another instance said last.
 
-use super::Manager;
+use super::{Manager, Slot};
+use crate::app::noted;
 use crate::dead_letter;
 use crate::redact;
 use crate::routes::control::write_status;
 use crate::status::{Report, View, view};
 use crate::store::consumers::Row;
 use crate::store::instances::Place;
+use serde_json::{Value, json};
 use sluice_model::consumer::{Consumer, ConsumerStatus, Processor};
 use sluice_service::sqlite::StoreError;
 
 impl Manager {
+    /// Writes down how far a consumer read topics that may not be read any more.
+    pub(super) async fn note_drained(&self, slot: &Slot, id: &str, hold: Option<String>) {
+        let positions = slot.state().last.positions.clone();
+        let offsets: Vec<Value> = positions
+            .into_iter()
+            .map(|((topic, partition), offset)| {
+                json!({"topic": topic, "partition": partition, "offset": offset})
+            })
+            .collect();
+        let after = json!({"reason": hold, "offsets": offsets});
+        let noted = self.parts.store.note(id, noted("drained", "sluice"), after);
+        if let Err(error) = noted.await {
+            tracing::warn!(consumer.id = id, error = %error, "the final offsets are not in the audit");
+        }
+    }
+
     /// A consumer as it is shown.
     pub fn present(&self, row: &Row) -> Consumer {
         let (view, _) = self.look(row);

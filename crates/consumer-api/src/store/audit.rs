@@ -69,6 +69,17 @@ pub(super) fn append(
 }
 
 impl Store {
+    /// Writes down something that happened to a consumer and is no change of its row.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn note(&self, id: &str, change: NewChange, after: Value) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.db
+            .write(move |c| append(c, &change, &id, None, Some(&after)))
+            .await
+    }
+
     /// A page of changes, newest first; of one consumer if given.
     ///
     /// # Errors

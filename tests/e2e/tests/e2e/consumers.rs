@@ -1,15 +1,16 @@
 //! Managed consumers in trouble: poison records, dead sinks, rebalances, brokers that go and come back;
 //! and what is done about it afterwards.
 
+mod hook;
+mod positions;
+
 use crate::Test;
+use hook::Hook;
 use serde_json::{Value, json};
 use sluice_e2e::http::Api;
 use sluice_e2e::stack::Stack;
 use sluice_e2e::{Outcome, ensure, ensure_eq, kafka, wait_for};
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
@@ -30,11 +31,19 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ),
     (
         "a new consumer starts where it is told, or is not there at all",
-        start_from,
+        positions::start_from,
     ),
     (
         "a time range is delivered again beside the live consumer",
-        replay,
+        positions::replay,
+    ),
+    (
+        "records that retention took are a gap with a reason, and the consumer goes on as it was told",
+        positions::retention,
+    ),
+    (
+        "a topic that is made again is read from its start",
+        positions::made_again,
     ),
     (
         "consumers of one group that come and go lose nothing and write nothing twice",
@@ -46,83 +55,6 @@ pub(crate) const ROUGH_TESTS: &[(&str, Test)] = &[(
     "a broker that restarts is an error for a while and costs no record",
     broker_restart,
 )];
-
-/// A webhook that refuses values with `poison` in them while it is told to.
-struct Hook {
-    url: String,
-    state: Arc<Mutex<HookState>>,
-}
-
-#[derive(Default)]
-struct HookState {
-    /// What it answers to everything.
-    down: Option<u16>,
-    /// Whether it takes poison.
-    tolerant: bool,
-    values: Vec<String>,
-}
-
-impl Hook {
-    fn open() -> Outcome<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let url = format!("http://{}/hook", listener.local_addr()?);
-        let state = Arc::new(Mutex::new(HookState::default()));
-        let shared = Arc::clone(&state);
-        std::thread::Builder::new()
-            .name("hook".to_owned())
-            .spawn(move || {
-                for stream in listener.incoming().map_while(Result::ok) {
-                    // A connection that breaks is the sender's to mend.
-                    drop(answer(stream, &shared));
-                }
-            })?;
-        Ok(Self { url, state })
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, HookState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn answer(mut stream: std::net::TcpStream, state: &Mutex<HookState>) -> Outcome {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let lower = line.to_ascii_lowercase();
-        if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse()?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let body: Value = serde_json::from_slice(&body)?;
-    let records = body.as_array().cloned().unwrap_or_else(|| vec![body]);
-    let values: Vec<String> = records
-        .iter()
-        .map(|record| record["value"].as_str().unwrap_or_default().to_owned())
-        .collect();
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let poisoned = values.iter().any(|value| value.contains("poison"));
-    let status = match state.down {
-        Some(status) => status,
-        None if poisoned && !state.tolerant => 422,
-        None => {
-            state.values.extend(values);
-            200
-        }
-    };
-    drop(state);
-    write!(
-        stream,
-        "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    )?;
-    Ok(())
-}
 
 fn consumer(topic: &str, more: &Value) -> Value {
     let mut body =
@@ -158,7 +90,7 @@ fn wait_status(api: &Api, id: &str, wanted: &str) -> Outcome<Value> {
 fn send(stack: &Stack, topic: &str, values: &[String]) -> Outcome {
     let mut sender = stack.lines()?;
     let line = |value: &String| format!("{}\n", json!({"topic": topic, "value": value}));
-    sender.send(&values.iter().map(line).collect::<String>())?;
+    sender.send(&values.iter().map(line).collect::<Vec<_>>().concat())?;
     sender.acked(values.len() as u64).map(drop)
 }
 
@@ -170,8 +102,8 @@ fn poison(stack: &Stack) -> Outcome {
     let (topic, hook) = ("consumers.poison", Hook::open()?);
     stack.active_topic(topic)?;
     let mut values = numbered(0..300);
-    values[77] = "poison one".to_owned();
-    values[250] = "poison two".to_owned();
+    "poison one".clone_into(&mut values[77]);
+    "poison two".clone_into(&mut values[250]);
     send(stack, topic, &values)?;
     let api = stack.consumer("consumer")?;
     let id = create(
@@ -335,118 +267,11 @@ fn dead_sink(stack: &Stack) -> Outcome {
     Ok(())
 }
 
-fn start_from(stack: &Stack) -> Outcome {
-    let topic = "consumers.start";
-    stack.active_topic(topic)?;
-    send(stack, topic, &numbered(0..10))?;
-    let api = stack.consumer("consumer")?;
-    let sink = |name: &str| json!([{"processor_type": "file_sink", "config": {"file_path": name}}]);
-    let body = |group: &str, from: Value| {
-        let name = format!("{group}.jsonl");
-        consumer(
-            topic,
-            &json!({"consumer_group": group, "start_from": from, "downstream_processors": sink(&name)}),
-        )
-    };
-    let far = json!({"offsets": [{"topic": topic, "partition": 0, "offset": 99}]});
-    api.post("/consumers/", &body("start.far", far.clone()))?
-        .problem(422)?;
-    api.post("/consumers/?dry_run=true", &body("start.far", far))?
-        .problem(422)?;
-    api.post("/consumers/", &body("start.odd", json!("yesterday")))?
-        .problem(422)?;
-    let listed = api.get("/consumers/")?.expect(200)?.to_string();
-    ensure!(
-        !listed.contains("start.far") && !listed.contains("start.odd"),
-        "nothing is left behind"
-    );
-    let at = json!({"offsets": [{"topic": topic, "partition": 0, "offset": 7}]});
-    create(&api, &body("start.seven", at))?;
-    let latest = create(&api, &body("start.latest", json!("latest")))?;
-    wait_status(&api, &latest, "ACTIVE")?;
-    send(stack, topic, &numbered(10..12))?;
-    for (group, wanted) in [("start.seven", 7..12), ("start.latest", 10..12)] {
-        let file = stack.files().join(format!("{group}.jsonl"));
-        wait_for(&format!("{group} has what it should"), || {
-            let offsets = offsets_of(&file)?;
-            Ok((offsets == wanted.clone().collect::<Vec<i64>>()).then_some(()))
-        })?;
-    }
-    Ok(())
-}
-
 fn offsets_of(file: &std::path::Path) -> Outcome<Vec<i64>> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let offset = |line: &str| serde_json::from_str::<Value>(line).map(|r| r["offset"].as_i64());
     let offsets: Result<Vec<_>, _> = text.lines().map(offset).collect();
     Ok(offsets?.into_iter().flatten().collect())
-}
-
-fn replay(stack: &Stack) -> Outcome {
-    let topic = "consumers.replay";
-    stack.active_topic(topic)?;
-    let lines: String = (0..50)
-        .map(|n| {
-            let at = 1_700_000_000_000_i64 + n * 1000;
-            format!(
-                "{}\n",
-                json!({"topic": topic, "value": n.to_string(), "timestamp": at})
-            )
-        })
-        .collect();
-    let mut sender = stack.lines()?;
-    sender.send(&lines)?;
-    sender.acked(50)?;
-    let api = stack.consumer("consumer")?;
-    let sink = json!([{"processor_type": "file_sink", "config": {"file_path": "replay.jsonl"}}]);
-    let id = create(
-        &api,
-        &consumer(topic, &json!({"downstream_processors": sink})),
-    )?;
-    let live = stack.files().join("replay.jsonl");
-    wait_for("the live consumer has all", || {
-        Ok((offsets_of(&live)?.len() == 50).then_some(()))
-    })?;
-    let path = format!("/consumers/{id}/replays/");
-    let range = json!({"from": 1_700_000_010_000_i64, "to": 1_700_000_020_000_i64});
-    let would = api
-        .post(&format!("{path}?dry_run=true"), &range)?
-        .expect(200)?;
-    ensure_eq!(would["total"], 10, "{would}");
-    let started = api.post(&path, &range)?.expect(202)?;
-    let replay_id = started["replay_id"].as_str().unwrap_or_default().to_owned();
-    let one = format!("{path}{replay_id}/");
-    let done = wait_for("the replay is done", || {
-        let replay = api.get(&one)?.expect(200)?;
-        Ok((replay["state"] != "running").then_some(replay))
-    })?;
-    ensure_eq!(done["state"], "done", "{done}");
-    ensure_eq!(done["records"], 10, "{done}");
-    let beside = stack
-        .files()
-        .join(format!("replay.jsonl.replay-{}", &replay_id[..8]));
-    ensure_eq!(
-        offsets_of(&beside)?,
-        (10..20).collect::<Vec<_>>(),
-        "the range, beside the live file"
-    );
-    ensure_eq!(offsets_of(&live)?.len(), 50, "the live file is as it was");
-    let lag = api.get(&format!("/consumers/{id}/lag/"))?.expect(200)?;
-    ensure_eq!(
-        lag["partitions"][0]["committed"],
-        50,
-        "the live position is where it was: {lag}"
-    );
-    api.post(&format!("{one}cancel/"), &json!({}))?
-        .problem(409)?;
-    api.post(&path, &json!({"from": 5, "to": 5}))?
-        .problem(422)?;
-    api.post(
-        &path,
-        &json!({"from": 1, "to": 5, "topic": "consumers.poison"}),
-    )?
-    .problem(404)?;
-    Ok(())
 }
 
 fn rebalance_storm(stack: &Stack) -> Outcome {
@@ -464,7 +289,7 @@ fn rebalance_storm(stack: &Stack) -> Outcome {
             &consumer(topic, &json!({"downstream_processors": sink})),
         )?);
         files.push(stack.files().join(name));
-        let lines: String = (sent..sent + 1000)
+        let lines: Vec<String> = (sent..sent + 1000)
             .map(|n| {
                 format!(
                     "{}\n",
@@ -472,7 +297,7 @@ fn rebalance_storm(stack: &Stack) -> Outcome {
                 )
             })
             .collect();
-        sender.send(&lines)?;
+        sender.send(&lines.concat())?;
         sent += 1000;
         sender.acked(sent)?;
         if round > 0 {
