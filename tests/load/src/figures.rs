@@ -28,6 +28,10 @@ impl Times {
         self.0.extend(more.0);
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn p50(&self) -> f64 {
         percentile(self.0.clone(), 0.5)
     }
