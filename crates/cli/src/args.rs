@@ -1,5 +1,7 @@
 //! What can be asked on the command line.
 
+pub(crate) mod consumer;
+
 use crate::output::Format;
 use crate::text::duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -75,8 +77,8 @@ pub(crate) enum Command {
     /// Print records as they arrive
     Tail(Tail),
     /// Managed consumers
-    #[command(subcommand)]
-    Consumer(Consumer),
+    #[command(subcommand, visible_alias = "consumers")]
+    Consumer(consumer::Consumer),
     /// What the producer holds and delivers, topic by topic
     Flow,
     /// Figures of the whole system
@@ -294,38 +296,6 @@ pub(crate) struct Tail {
     /// Print the values only, one a line
     #[arg(long)]
     pub(crate) raw: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Consumer {
-    /// List consumers
-    List,
-    /// Show one consumer
-    Get(ConsumerId),
-    /// Create a consumer from a JSON file
-    Create {
-        /// The file; `-` for standard input
-        #[arg(short, long)]
-        file: PathBuf,
-    },
-    /// Start reading
-    Start(ConsumerId),
-    /// Stop reading
-    Stop(ConsumerId),
-    /// Stop and start
-    Restart(ConsumerId),
-    /// Remove it
-    Delete(ConsumerId),
-    /// How it is doing
-    Status(ConsumerId),
-    /// How far it is behind
-    Lag(ConsumerId),
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct ConsumerId {
-    /// Its id
-    pub(crate) id: String,
 }
 
 /// Which menu.

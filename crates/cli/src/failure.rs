@@ -101,6 +101,11 @@ impl Failure {
     }
 }
 
+/// A remark on standard error, beside an answer.
+pub(crate) fn note(text: &str) {
+    let _nobody_reads_it = writeln!(io::stderr(), "note: {text}");
+}
+
 /// The exit code of an HTTP status.
 pub(crate) const fn exit_of(status: u16) -> Exit {
     match status {

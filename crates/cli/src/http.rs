@@ -12,11 +12,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for an answer. Deleting a consumer may take 30 s.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
+/// Pages of one listing.
+const PAGES_MAX: usize = 1000;
+
 /// The method of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Method {
     Get,
     Post,
+    Put,
+    Patch,
     Delete,
 }
 
@@ -58,6 +63,8 @@ impl Service {
         let request = match method {
             Method::Get => self.client.get(url),
             Method::Post => self.client.post(url),
+            Method::Put => self.client.put(url),
+            Method::Patch => self.client.patch(url),
             Method::Delete => self.client.delete(url),
         };
         if self.token.is_empty() {
@@ -72,10 +79,48 @@ impl Service {
         self.finish(self.request(method, path).timeout(TIMEOUT))
     }
 
-    /// Posts a body of a content type.
-    pub(crate) fn post(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<Value, Failure> {
-        let request = self.request(Method::Post, path).timeout(TIMEOUT);
-        self.finish(request.header("Content-Type", kind).body(body))
+    /// A JSON body with any method.
+    pub(crate) fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.finish(self.request(method, path).timeout(TIMEOUT).json(body))
+    }
+
+    /// Puts a JSON body in the place of a generation, and of no other.
+    pub(crate) fn put_if(
+        &self,
+        path: &str,
+        body: &Value,
+        generation: i64,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::Put, path).timeout(TIMEOUT);
+        let request = request.header("If-Match", format!("\"{generation}\""));
+        self.finish(request.json(body))
+    }
+
+    /// A whole listing: follows `Link: rel="next"` from page to page.
+    pub(crate) fn pages(&self, path: &str) -> Result<Value, Failure> {
+        let (mut rows, mut next) = (Vec::new(), Some(path.to_owned()));
+        for _page in 0..PAGES_MAX {
+            let Some(path) = next else {
+                break;
+            };
+            let answer = self.accept(self.request(Method::Get, &path).timeout(TIMEOUT))?;
+            next = answer
+                .headers()
+                .get("link")
+                .and_then(|link| next_page(link.to_str().ok()?));
+            let body = answer.bytes().map_err(|error| self.unreachable(&error))?;
+            let page: Vec<Value> = serde_json::from_slice(&body).map_err(|error| {
+                let message = format!("the {} answered no list: {error}", self.name);
+                Failure::new(Exit::Failed, message)
+            })?;
+            rows.extend(page);
+        }
+        Ok(Value::from(rows))
     }
 
     /// Posts records. When all of them are refused the answer has an error's status, and still says for
@@ -165,6 +210,13 @@ impl Service {
     }
 }
 
+/// The path of the next page, from a `Link` header.
+fn next_page(link: &str) -> Option<String> {
+    let (path, rel) = link.strip_prefix('<')?.split_once('>')?;
+    // Another server's address would get our token.
+    (rel.contains("rel=\"next\"") && path.starts_with('/')).then(|| path.to_owned())
+}
+
 /// reqwest's own text is "error sending request"; the reason is at the end of its chain.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
@@ -174,4 +226,17 @@ fn chain(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_on_the_same_server() {
+        let link = "</consumers/?cursor=5>; rel=\"next\"";
+        assert_eq!(next_page(link), Some("/consumers/?cursor=5".to_owned()));
+        assert_eq!(next_page("<http://elsewhere/>; rel=\"next\""), None);
+        assert_eq!(next_page("</a>; rel=\"prev\""), None);
+    }
 }

@@ -62,6 +62,20 @@ impl Output {
         write(&text)
     }
 
+    /// A list that is a member of the answer: JSON shows the whole answer.
+    pub(crate) fn listing_of(
+        self,
+        value: &Value,
+        member: &str,
+        columns: &[Column],
+        name: &str,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => write(&pretty(value)),
+            _ => self.listing(&value[member], columns, name),
+        }
+    }
+
     /// One thing; `name` is the member that names it.
     pub(crate) fn object(self, value: &Value, name: &str) -> Result<(), Failure> {
         let text = match self.format {

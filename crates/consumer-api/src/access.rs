@@ -22,6 +22,8 @@ pub struct Caller {
     pub actor: Actor,
     /// The token that said so.
     pub token: Secret,
+    /// The teams that the account is in, as the configuration says.
+    pub teams: Vec<String>,
 }
 
 impl Caller {
@@ -44,11 +46,34 @@ impl Caller {
     /// 403 that names the owner.
     pub fn need_owner(&self, owner: &str) -> Result<(), Failure> {
         self.need(Role::Consumer)?;
-        if owner == self.actor.account || self.actor.may(Role::Admin) {
+        if self.stands_for(owner) {
             return Ok(());
         }
         let detail = format!("this consumer belongs to {owner}; only {owner} and admins change it");
         Err(Problem::new(Code::Forbidden, detail).into())
+    }
+
+    /// Refuses to give a consumer to somebody whom the caller does not stand for.
+    ///
+    /// # Errors
+    /// 403 that names whom it may belong to.
+    pub fn may_own(&self, owner: &str) -> Result<(), Failure> {
+        if self.stands_for(owner) {
+            return Ok(());
+        }
+        let account = &self.actor.account;
+        let names = std::iter::once(account).chain(&self.teams);
+        let names: Vec<_> = names.map(String::as_str).collect();
+        let detail = format!(
+            "a consumer of yours belongs to {}, not to {owner}",
+            names.join(" or ")
+        );
+        Err(Problem::new(Code::Forbidden, detail).into())
+    }
+
+    fn stands_for(&self, owner: &str) -> bool {
+        let own = owner == self.actor.account || self.teams.iter().any(|team| team == owner);
+        own || self.actor.may(Role::Admin)
     }
 }
 
@@ -98,7 +123,14 @@ pub fn token(context: &Context, request: &HttpRequest) -> Result<Secret, Problem
 /// 401 when it is not valid, 503 when that cannot be checked now.
 pub async fn verify(context: &Context, token: Secret) -> Result<Caller, Problem> {
     match context.verifier.verify(token.expose()).await {
-        Ok(actor) => Ok(Caller { actor, token }),
+        Ok(actor) => {
+            let teams = context.settings.teams_of(&actor.account);
+            Ok(Caller {
+                actor,
+                token,
+                teams,
+            })
+        }
         Err(Rejection::Invalid) => Err(Problem::new(
             Code::Unauthenticated,
             "the admin API does not know this token",

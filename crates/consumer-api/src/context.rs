@@ -5,6 +5,7 @@ use crate::clusters::Clusters;
 use crate::dead_letter::Requests;
 use crate::follow::Follower;
 use crate::manager::Manager;
+use crate::routes::ui::lag::RecentLags;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::stream::Hub;
@@ -42,6 +43,8 @@ pub struct Context {
     pub replays: crate::app::replays::Replays,
     /// The live tail.
     pub hub: Hub,
+    /// What pages showed of lags a moment ago.
+    pub lags: RecentLags,
     /// HTTP to other instances.
     pub peers: reqwest::Client,
     /// What is in trouble.

@@ -1,6 +1,6 @@
 //! The OpenAPI document of every route.
 
-use crate::routes::{consumers, control, groups, recovery, stream, topics};
+use crate::routes::{consumers, control, groups, recovery, revisions, stream, topics};
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -13,6 +13,7 @@ use utoipa::{Modify, OpenApi};
         consumers::processors, consumers::audit,
         recovery::list, recovery::send_again, recovery::replay, recovery::replays,
         recovery::one_replay, recovery::cancel_replay,
+        revisions::revisions, revisions::rollback, revisions::instances,
         control::verbs, control::status, control::lag, control::move_offsets,
         groups::list, groups::offsets,
         topics::active, topics::records, stream::stream, stream::stream_socket

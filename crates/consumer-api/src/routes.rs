@@ -6,6 +6,7 @@ pub mod docs;
 pub mod groups;
 pub mod records;
 pub mod recovery;
+pub mod revisions;
 pub mod socket;
 pub mod stream;
 pub mod tail;
@@ -42,6 +43,7 @@ pub fn configure(config: &mut web::ServiceConfig, context: &Context) {
                 .wrap(from_fn(authenticate))
                 .configure(consumers::configure)
                 .configure(recovery::configure)
+                .configure(revisions::configure)
                 .configure(control::configure)
                 .configure(groups::configure)
                 .configure(topics::configure)

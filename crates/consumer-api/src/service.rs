@@ -60,13 +60,18 @@ fn registry(settings: &DatabaseSettings) -> anyhow::Result<Store> {
 }
 
 /// How this process shares the work, when the registry can be shared.
-fn sharing(settings: &Settings, store: &Store, address: SocketAddr) -> Option<Arc<Sharing>> {
+fn sharing(
+    settings: &Settings,
+    store: &Store,
+    health: &Health,
+    address: SocketAddr,
+) -> Option<Arc<Sharing>> {
     let scheme = if settings.http.tls() { "https" } else { "http" };
     let url = match settings.instances.url.as_str() {
         "" => format!("{scheme}://{address}"),
         url => url.to_owned(),
     };
-    let sharing = || Arc::new(Sharing::new(url, settings.instances.lease));
+    let sharing = || Arc::new(Sharing::new(url, settings.instances.lease, health.clone()));
     store.shared().then(sharing)
 }
 
@@ -92,7 +97,7 @@ fn context(settings: Settings, shutdown: Shutdown, address: SocketAddr) -> anyho
         catalogue.clone(),
         runtime.clone(),
     );
-    let shared = sharing(&settings, &store, address);
+    let shared = sharing(&settings, &store, &health, address);
     let parts = Parts {
         store: store.clone(),
         clusters: clusters.clone(),
@@ -124,6 +129,7 @@ fn context(settings: Settings, shutdown: Shutdown, address: SocketAddr) -> anyho
         catalogue,
         follower,
         admin,
+        lags: routes::ui::lag::RecentLags::default(),
         peers: crate::relay::client().context("set up HTTP to other instances")?,
         health,
         shutdown,

@@ -25,6 +25,8 @@ pub struct Settings {
     pub destinations: Vec<String>,
     /// Directory of the secrets that processors may refer to; empty means none.
     pub secrets_dir: PathBuf,
+    /// Teams that may own consumers.
+    pub teams: Vec<TeamSettings>,
     /// Clusters beside the governed one.
     pub clusters: Vec<ClusterSettings>,
     /// The listener.
@@ -171,6 +173,16 @@ impl DatabaseSettings {
         }
         faults
     }
+}
+
+/// A team that may own consumers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeamSettings {
+    /// What it is called.
+    pub name: String,
+    /// Its accounts.
+    pub members: Vec<String>,
 }
 
 /// How several instances share the consumers of one registry.
@@ -325,6 +337,16 @@ impl sluice_service::Settings for Settings {
 }
 
 impl Settings {
+    /// The teams that an account is in.
+    pub fn teams_of(&self, account: &str) -> Vec<String> {
+        let ours = |team: &&TeamSettings| team.members.iter().any(|member| member == account);
+        self.teams
+            .iter()
+            .filter(ours)
+            .map(|team| team.name.clone())
+            .collect()
+    }
+
     fn cluster_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut names = std::collections::HashSet::from([crate::clusters::GOVERNED]);

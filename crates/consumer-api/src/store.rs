@@ -8,8 +8,11 @@ pub mod consumers;
 pub mod instances;
 mod postgres;
 pub mod replays;
+pub mod revisions;
 pub mod sinks;
 mod sql;
+#[cfg(test)]
+mod tests;
 
 pub use postgres::PostgresSettings;
 

@@ -104,6 +104,9 @@ pub struct ConsumerSpec {
     /// A configured cluster by name, instead of an address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// Who owns it: the account, one of its teams, or for admins anybody; the account when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The topic to read; `topics` names several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,

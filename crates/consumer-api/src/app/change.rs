@@ -1,10 +1,13 @@
 //! Creating, changing, controlling and deleting consumers.
 
 use super::noted;
-use super::spec::{Draft, check_topics, locate};
+use super::spec::{self, Draft, check_topics, locate};
 use super::targets;
 use crate::access::Caller;
 use crate::context::Context;
+use crate::manager::Turn;
+use crate::routes::consumers::outside;
+use crate::store::audit::NewChange;
 use crate::store::consumers::{IdempotencyKey, Row};
 use sluice_model::consumer::{Consumer, Desired, Processor, ProcessorSpec};
 use sluice_model::problem::{Code, Problem};
@@ -47,6 +50,8 @@ pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result
         let message = "is true, but there are no processors to start with";
         return Err(Problem::invalid("/auto_start", message).into());
     }
+    let owner = draft.owner.unwrap_or_else(|| caller.actor.account.clone());
+    caller.may_own(&owner)?;
     let at = now();
     let row = Row {
         seq: 0,
@@ -58,7 +63,7 @@ pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result
         consumer_group: draft.consumer_group,
         client_id: draft.client_id,
         auto_start: draft.auto_start,
-        owner: caller.actor.account.clone(),
+        owner,
         desired: if draft.auto_start {
             Desired::Running
         } else {
@@ -110,7 +115,8 @@ async fn ask_for_dead_letters(context: &Context, row: &Row) {
     }
 }
 
-/// Changes what a consumer is; a running one goes on with the new specification.
+/// Changes what a consumer is; a running one goes on with the new specification. Nothing takes effect
+/// before all of it is found good.
 ///
 /// # Errors
 /// What [`prepare`] refuses; 412 when it changed meanwhile.
@@ -118,11 +124,54 @@ pub async fn update(
     context: &Context,
     caller: &Caller,
     id: &str,
-    draft: Draft,
+    body: &[u8],
     expected: Option<i64>,
+    dry_run: bool,
+) -> Result<Consumer, Failure> {
+    // What the body leaves out stays as it is now: nobody else may change it until this is done.
+    let turn = context.manager.turn(id).await;
+    let before = context.store.consumer(id).await?;
+    matches(&before, expected)?;
+    let draft = spec::read(body, Some(Draft::of(&before)), &outside(context))?;
+    let change = noted("update", &caller.actor.account);
+    replace(context, caller, &turn, (before, draft), change, dry_run).await
+}
+
+/// Makes a consumer what it was at a revision.
+///
+/// # Errors
+/// 404 when that revision is not kept; what [`prepare`] refuses now; 412 when it changed meanwhile.
+pub async fn rollback(
+    context: &Context,
+    caller: &Caller,
+    id: &str,
+    revision: i64,
+    expected: Option<i64>,
+    dry_run: bool,
 ) -> Result<Consumer, Failure> {
     let turn = context.manager.turn(id).await;
     let before = context.store.consumer(id).await?;
+    matches(&before, expected)?;
+    let body = context.store.revision(id, revision).await?;
+    let blank = Draft {
+        client_id: None,
+        ..Draft::of(&before)
+    };
+    let draft = spec::read(body.as_bytes(), Some(blank), &outside(context))?;
+    let change = noted("rollback", &caller.actor.account);
+    replace(context, caller, &turn, (before, draft), change, dry_run).await
+}
+
+/// Puts a draft in the place of what a consumer is. The caller has the turn.
+async fn replace(
+    context: &Context,
+    caller: &Caller,
+    turn: &Turn,
+    (before, draft): (Row, Draft),
+    change: NewChange,
+    dry_run: bool,
+) -> Result<Consumer, Failure> {
+    let id = before.id.clone();
     let same_place = draft.cluster.as_deref() == Some(before.cluster.as_str())
         && draft
             .address
@@ -139,23 +188,20 @@ pub async fn update(
     if cluster != before.cluster || draft.topics != before.topics {
         check_topics(context, &cluster, &draft.topics).await?;
     }
-    targets::check(
-        context,
-        Some(id),
-        &cluster,
-        &draft.topics,
-        &draft.processors,
-    )
-    .await?;
+    let (topics, processors) = (&draft.topics, &draft.processors);
+    targets::check(context, Some(&id), &cluster, topics, processors).await?;
+    let owner = draft.owner.clone().unwrap_or_else(|| before.owner.clone());
+    if owner != before.owner {
+        caller.may_own(&owner)?;
+    }
+    let (at, seen) = (change.at, before.generation);
     let wanted = Row {
-        processors: merge(draft.processors.clone(), Vec::new(), now()),
-        ..before
+        processors: merge(draft.processors.clone(), Vec::new(), at),
+        ..before.clone()
     };
     super::probe::check(context, &wanted).await?;
-    let at = now();
-    let change = noted("update", &caller.actor.account);
     let edit = move |row: &mut Row| {
-        matches(row, expected)?;
+        matches(row, Some(seen))?;
         if row.desired != Desired::Stopped && draft.processors.is_empty() {
             return Err(
                 Problem::new(Code::Conflict, "stop it before you take its last processor").into(),
@@ -168,15 +214,20 @@ pub async fn update(
         row.consumer_group = draft.consumer_group;
         row.client_id = draft.client_id;
         row.auto_start = draft.auto_start;
+        row.owner = owner;
         row.policies = draft.policies;
         row.processors = merge(draft.processors, std::mem::take(&mut row.processors), at);
         Ok(())
     };
-    let row = context.store.change(id, change, edit).await?;
-    context.manager.apply(&turn, &row).await;
-    drop(turn);
+    if dry_run {
+        let mut row = before;
+        edit(&mut row)?;
+        return Ok(context.manager.present(&row));
+    }
+    let row = context.store.change(&id, change, edit).await?;
+    context.manager.apply(turn, &row).await;
     ask_for_dead_letters(context, &row).await;
-    Ok(context.manager.present(&row))
+    Ok(context.manager.shown(&row).await?)
 }
 
 /// Refuses a change of a consumer that is not the one the caller has seen.
@@ -283,6 +334,15 @@ pub async fn control(
     verb: Verb,
     expected: Option<i64>,
 ) -> Result<(String, Consumer), Failure> {
+    if verb == Verb::Restart
+        && let Some(place) = context.manager.elsewhere(id).await?
+    {
+        let detail = format!(
+            "instance {} at {} runs it: restart it there",
+            place.instance, place.url
+        );
+        return Err(Problem::new(Code::Unavailable, detail).into());
+    }
     if matches!(verb, Verb::Stop | Verb::Restart) {
         // A retry or a drain in progress must not make the caller wait for its turn.
         matches(&context.store.consumer(id).await?, expected)?;
@@ -318,7 +378,7 @@ pub async fn control(
     if verb.desired() == Desired::Running {
         context.manager.kick(id);
     }
-    Ok((verb.done().to_owned(), context.manager.present(&row)))
+    Ok((verb.done().to_owned(), context.manager.shown(&row).await?))
 }
 
 /// Stops and removes a consumer. What its sinks wrote stays.

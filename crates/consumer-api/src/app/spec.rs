@@ -43,6 +43,8 @@ pub struct Draft {
     pub processors: Vec<ProcessorSpec>,
     /// How it meets trouble.
     pub policies: Policies,
+    /// Who owns it: an account or a team; the caller when absent.
+    pub owner: Option<String>,
     /// Where it starts; where its group stands when absent.
     pub start_from: Option<Target>,
 }
@@ -66,6 +68,7 @@ impl Draft {
             auto_start: row.auto_start,
             processors: row.processors.iter().map(spec).collect(),
             policies: row.policies.clone(),
+            owner: None,
             start_from: None,
         }
     }
@@ -97,6 +100,10 @@ pub fn read(bytes: &[u8], before: Option<Draft>, outside: &Outside<'_>) -> Resul
     }
     draft.auto_start = body.flag("auto_start").unwrap_or(draft.auto_start);
     policies::read(&mut body, &mut draft.policies);
+    if let Some(owner) = body.text("owner") {
+        check_name(&mut body, "owner", &owner);
+        draft.owner = Some(owner);
+    }
     if fresh {
         draft.start_from = offsets::read_target(&mut body, "start_from");
     }

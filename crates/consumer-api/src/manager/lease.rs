@@ -7,6 +7,7 @@
 use super::share::shift;
 use super::{Manager, Turn};
 use crate::store::instances::{Place, Survey};
+use sluice_service::health::Health;
 use sluice_service::shutdown::Shutdown;
 use sluice_service::sqlite::StoreError;
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at the registry: how soon a change through another instance is acted on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// The name of the dependency in the readiness probe.
+const REGISTRY: &str = "registry";
 /// A lease is renewed so many times while it lasts.
 const RENEWALS: u32 = 4;
 /// The last part of a lease is left for workers to end in.
@@ -33,6 +36,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Sharing {
     url: String,
     lease: Duration,
+    health: Health,
     state: Mutex<State>,
 }
 
@@ -53,10 +57,11 @@ struct State {
 
 impl Sharing {
     /// For an instance at an address.
-    pub fn new(url: String, lease: Duration) -> Self {
+    pub fn new(url: String, lease: Duration, health: Health) -> Self {
         Self {
             url,
             lease,
+            health,
             state: Mutex::default(),
         }
     }
@@ -169,9 +174,13 @@ impl Manager {
         self.guard(&sharing, shutdown);
         let mut told = Instant::now();
         while !shutdown.requested() {
-            if let Err(error) = self.share_once(&sharing).await {
-                tracing::warn!(error = %error, "the shared registry does not answer");
-                metrics::counter!("registry_failures_total").increment(1);
+            match self.share_once(&sharing).await {
+                Ok(()) => sharing.health.ok(REGISTRY),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the shared registry does not answer");
+                    metrics::counter!("registry_failures_total").increment(1);
+                    sharing.health.degraded(REGISTRY, error.to_string());
+                }
             }
             if told.elapsed() >= REPORT_INTERVAL {
                 told = Instant::now();
@@ -217,6 +226,10 @@ impl Manager {
             // The lease runs from before the question: the answer may have been under way for long.
             let asked = Instant::now();
             if store.renew(&id, sharing.lease_ms()).await? {
+                if sharing.id().as_ref() != Some(&id) {
+                    // Given up while the answer was under way: others need not wait for its end.
+                    return store.leave(&id).await;
+                }
                 sharing.state().renewed = Some(asked);
             } else {
                 tracing::error!("the lease has ended: every consumer stops here");
@@ -365,7 +378,7 @@ mod tests {
 
     #[test]
     fn workers_end_before_the_lease_does() {
-        let sharing = Sharing::new("http://h".into(), Duration::from_secs(9));
+        let sharing = Sharing::new("http://h".into(), Duration::from_secs(9), Health::default());
         let start = Instant::now();
         assert!(
             !sharing.over(start),

@@ -11,6 +11,12 @@ use crate::store::instances::Place;
 use serde_json::{Value, json};
 use sluice_model::consumer::{Consumer, ConsumerStatus, Processor};
 use sluice_service::sqlite::StoreError;
+use std::time::Duration;
+
+/// Time that another instance gets to act on a change before its last word is shown.
+const OWNER_WAIT: Duration = Duration::from_secs(5);
+/// Time between two looks at what it says.
+const OWNER_LOOK: Duration = Duration::from_millis(250);
 
 impl Manager {
     /// Writes down how far a consumer read topics that may not be read any more.
@@ -72,6 +78,22 @@ impl Manager {
             None => (self.present(row), self.status(row)),
         });
         Ok(shown.collect())
+    }
+
+    /// A consumer after a change, as it is shown: when another instance runs it, that one gets a moment to
+    /// act on it.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn shown(&self, row: &Row) -> Result<Consumer, StoreError> {
+        let until = tokio::time::Instant::now() + OWNER_WAIT;
+        while let Some(place) = self.elsewhere(&row.id).await? {
+            if place.applied >= row.generation || tokio::time::Instant::now() >= until {
+                return Ok(self.told_of(row, &place).0);
+            }
+            tokio::time::sleep(OWNER_LOOK).await;
+        }
+        Ok(self.present(row))
     }
 
     /// What the instance that runs a consumer said about it.

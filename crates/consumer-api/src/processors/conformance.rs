@@ -2,7 +2,7 @@
 
 mod case;
 mod databases;
-mod servers;
+pub(crate) mod servers;
 
 use super::{KINDS, Outside, Processor, Site, kind};
 use crate::batch::Entry;

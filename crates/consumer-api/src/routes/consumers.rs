@@ -2,10 +2,11 @@
 
 use super::{checked_id, flag, if_match, link, query, writer};
 use crate::access::Caller;
-use crate::app::spec::{self, Draft};
+use crate::app::spec;
 use crate::app::{change, offsets};
 use crate::context::Context;
 use crate::processors::{KINDS, Outside};
+use crate::store::audit::Filter;
 use crate::store::consumers::IdempotencyKey;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -42,7 +43,7 @@ fn etag(consumer: &Consumer) -> (header::HeaderName, String) {
     (header::ETAG, format!("\"{}\"", consumer.generation))
 }
 
-pub(super) fn outside(context: &Context) -> Outside<'_> {
+pub(crate) fn outside(context: &Context) -> Outside<'_> {
     let parts = context.manager.parts();
     Outside {
         roots: &parts.roots,
@@ -130,7 +131,8 @@ pub(crate) async fn list(
     {
         link(&mut builder, &request, &encode(last.seq));
     }
-    let consumers = rows.iter().map(|row| context.manager.present(row));
+    let shown = context.manager.present_all(&rows).await?;
+    let consumers = shown.into_iter().map(|(consumer, _)| consumer);
     let consumers = consumers.filter(|c| status.is_none_or(|status| c.status == status));
     Ok(builder.json(consumers.collect::<Vec<_>>()))
 }
@@ -169,13 +171,7 @@ pub(crate) async fn put(
     let row = context.store.consumer(checked_id(&id)?).await?;
     caller.need_owner(&row.owner)?;
     let expected = if_match(&request)?;
-    change::matches(&row, expected)?;
-    let draft = spec::read(&body.0, Some(Draft::of(&row)), &outside(&context))?;
-    if dry_run {
-        let row = change::prepare(&context, &caller, draft).await?;
-        return Ok(HttpResponse::Ok().json(context.manager.present(&row)));
-    }
-    let consumer = change::update(&context, &caller, &row.id, draft, expected).await?;
+    let consumer = change::update(&context, &caller, &row.id, &body.0, expected, dry_run).await?;
     Ok(HttpResponse::Ok()
         .insert_header(etag(&consumer))
         .json(consumer))
@@ -218,16 +214,31 @@ pub(crate) async fn processors(_caller: Caller) -> HttpResponse {
 
 /// Who changed which consumer, newest first.
 #[utoipa::path(get, path = "/audit", tag = "consumers",
-    params(("consumer_id" = Option<String>, Query), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
+    params(("consumer_id" = Option<String>, Query), ("actor" = Option<String>, Query),
+           ("action" = Option<String>, Query), ("request_id" = Option<String>, Query), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = [crate::store::audit::Change])))]
 pub(crate) async fn audit(
     context: web::Data<Context>,
     _caller: Caller,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failure> {
-    let [consumer_id, limit, cursor] = query(&request, ["consumer_id", "limit", "cursor"])?;
+    let names = [
+        "consumer_id",
+        "actor",
+        "action",
+        "request_id",
+        "limit",
+        "cursor",
+    ];
+    let [consumer_id, actor, action, request_id, limit, cursor] = query(&request, names)?;
     let page = Page::parse(limit.as_deref(), cursor.as_deref())?;
-    let changes = context.store.audit(page, consumer_id).await?;
+    let filter = Filter {
+        consumer_id,
+        actor,
+        action,
+        request_id,
+    };
+    let changes = context.store.audit(page, filter).await?;
     let mut builder = HttpResponse::Ok();
     if changes.len() as u64 == u64::from(page.limit)
         && let Some(last) = changes.last()

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod frame;
+pub mod lag;
 mod managed;
 
 use crate::context::Context;

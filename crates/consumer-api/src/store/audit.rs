@@ -16,7 +16,7 @@ pub struct Change {
     pub seq: i64,
     /// When.
     pub at: Timestamp,
-    /// The verb: create, update, delete, start, stop, pause, resume, restart, offsets.
+    /// The verb: create, update, rollback, delete, start, stop, pause, resume, restart, offsets, ...
     pub action: String,
     /// Which consumer.
     pub consumer_id: String,
@@ -27,6 +27,19 @@ pub struct Change {
     /// The consumer after.
     pub after: Option<Value>,
     /// The request that asked for it; logs name it too.
+    pub request_id: Option<String>,
+}
+
+/// Which changes are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of one consumer.
+    pub consumer_id: Option<String>,
+    /// By one account.
+    pub actor: Option<String>,
+    /// One verb.
+    pub action: Option<String>,
+    /// By one request.
     pub request_id: Option<String>,
 }
 
@@ -80,15 +93,11 @@ impl Store {
             .await
     }
 
-    /// A page of changes, newest first; of one consumer if given.
+    /// A page of changes, newest first.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn audit(
-        &self,
-        page: Page,
-        consumer_id: Option<String>,
-    ) -> Result<Vec<Change>, StoreError> {
+    pub async fn audit(&self, page: Page, filter: Filter) -> Result<Vec<Change>, StoreError> {
         self.db
             .read(move |c| {
                 let json =
@@ -99,9 +108,18 @@ impl Store {
                         .to_owned();
                 let mut with =
                     values![page.before.unwrap_or(i64::MAX), i64::from(page.limit)].to_vec();
-                if let Some(id) = consumer_id {
-                    sql.push_str(" AND consumer_id = ?3");
-                    with.push(id.into());
+                let members = [
+                    ("consumer_id", filter.consumer_id),
+                    ("actor", filter.actor),
+                    ("action", filter.action),
+                    ("request_id", filter.request_id),
+                ];
+                for (column, wanted) in members {
+                    if let Some(wanted) = wanted {
+                        with.push(wanted.into());
+                        let place = with.len();
+                        sql.extend([" AND ", column, " = ?", &place.to_string()]);
+                    }
                 }
                 sql.push_str(" ORDER BY seq DESC LIMIT ?2");
                 let rows = c.query(&sql, &with)?;

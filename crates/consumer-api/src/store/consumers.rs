@@ -1,8 +1,9 @@
 //! Consumers and their processors.
 
-use super::Store;
 use super::audit::{NewChange, append};
 use super::sql::{Cells, Sql, values};
+use super::{Store, revisions};
+use crate::redact;
 use serde::Serialize;
 use serde_json::json;
 use sluice_model::consumer::{Desired, Policies, Processor};
@@ -55,6 +56,15 @@ pub struct Row {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+/// A consumer as the audit shows it: without secrets.
+fn told(row: &Row) -> serde_json::Value {
+    let mut shown = row.clone();
+    for processor in &mut shown.processors {
+        processor.config = redact::config(&processor.config);
+    }
+    json!(shown)
 }
 
 /// A key that makes a repeated create answer like the first.
@@ -215,21 +225,26 @@ fn update(c: &mut dyn Sql, before: &Row, row: &Row) -> Result<(), Failure> {
 }
 
 /// The consumer that a repeated create made at its first time.
-fn replayed(c: &mut dyn Sql, row: &Row, key: &IdempotencyKey) -> Result<Option<Row>, Failure> {
+fn replayed(
+    c: &mut dyn Sql,
+    row: &Row,
+    key: &IdempotencyKey,
+    account: &str,
+) -> Result<Option<Row>, Failure> {
     let oldest = row.created_at.as_millis() - IDEMPOTENCY_MS;
     c.execute("DELETE FROM idempotency WHERE at < ?1", values![oldest])?;
     // The first of two that come at once wins; the other one waits here for its end.
     let new = c.execute(
         "INSERT INTO idempotency (account, key, body_hash, consumer_id, at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (account, key) DO NOTHING",
-        values![&row.owner, &key.key, &key.body_hash[..], &row.id, row.created_at.as_millis()],
+        values![account, &key.key, &key.body_hash[..], &row.id, row.created_at.as_millis()],
     )?;
     if new > 0 {
         return Ok(None);
     }
     let sql = "SELECT body_hash, consumer_id FROM idempotency WHERE account = ?1 AND key = ?2";
     let first = c
-        .first(sql, values![&row.owner, &key.key])?
+        .first(sql, values![account, &key.key])?
         .unwrap_or_default();
     if first.blob(0) != key.body_hash {
         let detail = format!(
@@ -257,7 +272,7 @@ impl Store {
         self.db
             .write(move |c| {
                 if let Some(key) = &key
-                    && let Some(first) = replayed(c, &row, key)?
+                    && let Some(first) = replayed(c, &row, key, &change.actor)?
                 {
                     return Ok(first);
                 }
@@ -265,7 +280,8 @@ impl Store {
                 if let Some(instance) = instance {
                     super::instances::settle(c, &row.id, &instance)?;
                 }
-                append(c, &change, &row.id, None, Some(&json!(row)))?;
+                revisions::begin(c, &row, &change.actor)?;
+                append(c, &change, &row.id, None, Some(&told(&row)))?;
                 existing(c, &row.id)
             })
             .await
@@ -346,8 +362,9 @@ impl Store {
                     after.generation += 1;
                     after.updated_at = change.at;
                     update(c, &before, &after)?;
+                    revisions::note(c, &before, &after, &change.actor)?;
                 }
-                append(c, &change, &id, Some(&json!(before)), Some(&json!(after)))?;
+                append(c, &change, &id, Some(&told(&before)), Some(&told(&after)))?;
                 Ok(after)
             })
             .await
@@ -391,7 +408,7 @@ impl Store {
                     "DELETE FROM idempotency WHERE consumer_id = ?1",
                     values![&id],
                 )?;
-                append(c, &change, &id, Some(&json!(before)), None)?;
+                append(c, &change, &id, Some(&told(&before)), None)?;
                 Ok(())
             })
             .await

@@ -4,6 +4,7 @@ use crate::bits::{Badge, When, bytes, count, observed, span};
 use crate::form::{ConsumerForm, Fault};
 use crate::page::{Shell, Viewer, render};
 use askama::Template;
+use serde_json::{Value, json};
 use sluice_model::access::Role;
 use sluice_model::consumer::{Consumer, ConsumerStatus, Desired, Lag, PartitionLag};
 use sluice_model::problem::Problem;
@@ -31,6 +32,8 @@ struct Row<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Buttons {
     start: bool,
+    pause: bool,
+    resume: bool,
     stop: bool,
     delete: bool,
 }
@@ -39,7 +42,9 @@ fn buttons(viewer: &Viewer, consumer: &Consumer) -> Buttons {
     let own = consumer.owner == viewer.actor.account && viewer.may(Role::Consumer);
     let may = own || viewer.may(Role::Admin);
     Buttons {
-        start: may && consumer.desired != Desired::Running,
+        start: may && consumer.desired == Desired::Stopped,
+        pause: may && consumer.desired == Desired::Running,
+        resume: may && consumer.desired == Desired::Paused,
         stop: may && consumer.desired != Desired::Stopped,
         delete: may,
     }
@@ -114,6 +119,7 @@ struct Page<'a> {
     consumer: &'a Consumer,
     badge: Badge,
     detail: &'a str,
+    bottleneck: &'a str,
     tiles: Vec<(&'static str, String, String)>,
     topics: String,
     created: When,
@@ -121,7 +127,8 @@ struct Page<'a> {
     partitions: Vec<PartitionLine<'a>>,
     lag_trouble: Option<&'a str>,
     processors: Vec<ProcessorLine<'a>>,
-    errors: Vec<(When, &'a str, &'a str)>,
+    errors: Vec<(When, String, &'a str)>,
+    poison: String,
     buttons: Buttons,
     restart: bool,
 }
@@ -143,6 +150,7 @@ struct ProcessorLine<'a> {
     config: String,
     records: String,
     failures: String,
+    dead_letters: String,
     took: String,
 }
 
@@ -155,7 +163,7 @@ pub fn consumer(viewer: &Viewer, data: &ConsumerPage<'_>) -> String {
     let errors = status.errors.iter().map(|error| {
         (
             When::ago(error.at, viewer.now),
-            error.stage.as_str(),
+            format!("{}, {}", error.stage, word(&json!(error.class))),
             error.message.as_str(),
         )
     });
@@ -164,6 +172,7 @@ pub fn consumer(viewer: &Viewer, data: &ConsumerPage<'_>) -> String {
         consumer,
         badge: status.status.into(),
         detail: &status.detail,
+        bottleneck: &status.bottleneck,
         tiles: tiles(viewer, data),
         topics: consumer.topics.join(", "),
         created: When::exact(consumer.created_at),
@@ -172,9 +181,25 @@ pub fn consumer(viewer: &Viewer, data: &ConsumerPage<'_>) -> String {
         lag_trouble: data.lag.err(),
         processors: processors(consumer, status),
         errors: errors.collect(),
+        poison: poison(consumer),
         buttons: buttons(viewer, consumer),
         restart: buttons(viewer, consumer).stop,
     })
+}
+
+/// The word of an enumeration, as the API writes it.
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or_default().replace('_', " ")
+}
+
+/// What happens to a record that a processor never takes.
+fn poison(consumer: &Consumer) -> String {
+    let policies = &consumer.policies;
+    let (most, last) = (policies.poison_max, policies.poison_window);
+    format!(
+        "{}; stops after {most} of {last}",
+        word(&json!(policies.on_poison))
+    )
 }
 
 fn tiles(viewer: &Viewer, data: &ConsumerPage<'_>) -> Vec<(&'static str, String, String)> {
@@ -201,7 +226,10 @@ fn tiles(viewer: &Viewer, data: &ConsumerPage<'_>) -> Vec<(&'static str, String,
         (
             "Reads",
             per_second(status.records_per_second),
-            "over the last ten seconds".to_owned(),
+            format!(
+                "{}/s, over ten seconds",
+                bytes(status.bytes_per_second as u64)
+            ),
         ),
         (
             "Read since the start",
@@ -209,6 +237,16 @@ fn tiles(viewer: &Viewer, data: &ConsumerPage<'_>) -> Vec<(&'static str, String,
             bytes(status.bytes),
         ),
         ("Lag", lag(total), note.to_owned()),
+        (
+            "Dead letters",
+            count(status.dead_letters),
+            "since the start".to_owned(),
+        ),
+        (
+            "Partitions",
+            count(status.partitions),
+            format!("works by generation {}", status.observed_generation),
+        ),
     ]
 }
 
@@ -236,11 +274,14 @@ fn processors<'a>(consumer: &'a Consumer, status: &ConsumerStatus) -> Vec<Proces
             let doing = status.processors.get(index);
             ProcessorLine {
                 kind: &processor.processor_type,
-                config: serde_json::Value::Object(processor.config.clone()).to_string(),
+                config: Value::Object(processor.config.clone()).to_string(),
                 records: doing.map_or_else(|| "–".to_owned(), |p| count(p.records)),
                 failures: doing.map_or_else(|| "–".to_owned(), |p| count(p.failures)),
-                took: doing
-                    .map_or_else(|| "–".to_owned(), |p| format!("{:.1} ms", p.last_batch_ms)),
+                dead_letters: doing.map_or_else(|| "–".to_owned(), |p| count(p.dead_letters)),
+                took: doing.map_or_else(
+                    || "–".to_owned(),
+                    |p| format!("{:.1} / {:.1} / {:.1} ms", p.p50_ms, p.p99_ms, p.max_ms),
+                ),
             }
         });
     lines.collect()

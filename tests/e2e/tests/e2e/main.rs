@@ -8,6 +8,8 @@ mod console;
 mod consumers;
 mod crash;
 mod durability;
+mod instances;
+mod lifecycle;
 mod machines;
 mod outage;
 mod reference;
@@ -110,6 +112,16 @@ fn main() -> ExitCode {
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(
         consumers::TESTS
+            .iter()
+            .map(|(name, test)| calm(name, *test)),
+    );
+    trials.extend(
+        instances::TESTS
+            .iter()
+            .map(|(name, test)| calm(name, *test)),
+    );
+    trials.extend(
+        lifecycle::TESTS
             .iter()
             .map(|(name, test)| calm(name, *test)),
     );

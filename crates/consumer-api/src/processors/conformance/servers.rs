@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One database that runs.
-pub(super) struct Database {
-    pub(super) dsn: String,
+pub(crate) struct Database {
+    pub(crate) dsn: String,
     /// Where it was started for one test.
     own: Option<(tempfile::TempDir, &'static str)>,
 }
@@ -24,7 +24,7 @@ fn dsn(json: &Path, name: &str) -> Option<String> {
 
 impl Database {
     /// The database of a name. None where it is neither running nor installed: that is said aloud.
-    pub(super) fn of(name: &'static str) -> Option<Self> {
+    pub(crate) fn of(name: &'static str) -> Option<Self> {
         let given = std::env::var_os("SLUICE_DATABASES");
         if let Some(dsn) = given.and_then(|path| dsn(Path::new(&path), name)) {
             return Some(Self { dsn, own: None });

@@ -5,13 +5,11 @@ use super::frame::{show, viewer};
 use super::value;
 use crate::access::Caller;
 use crate::app::change::{self, Verb};
-use crate::app::{lag, spec};
+use crate::app::spec;
 use crate::clusters::GOVERNED;
 use crate::context::Context;
 use crate::routes::checked_id;
 use crate::routes::consumers::outside;
-use crate::routes::control::write_status;
-use crate::store::consumers::Row;
 use actix_web::{HttpRequest, HttpResponse, web};
 use sluice_model::access::Role;
 use sluice_model::consumer::{Consumer, ConsumerStatus};
@@ -28,11 +26,6 @@ const CONSUMERS: u32 = 500;
 
 type Answer = Result<HttpResponse, Failure>;
 
-fn status(context: &Context, row: &Row) -> ConsumerStatus {
-    let (view, report) = context.manager.look(row);
-    write_status(row, view, report)
-}
-
 /// `GET /ui/consumers`
 pub(super) async fn list(
     request: HttpRequest,
@@ -46,9 +39,10 @@ pub(super) async fn list(
             before: None,
         })
         .await?;
-    let seen: Vec<(Consumer, Option<ConsumerStatus>)> = rows
-        .iter()
-        .map(|row| (context.manager.present(row), Some(status(&context, row))))
+    let seen = context.manager.present_all(&rows).await?;
+    let seen: Vec<(Consumer, Option<ConsumerStatus>)> = seen
+        .into_iter()
+        .map(|(consumer, status)| (consumer, Some(status)))
         .collect();
     let viewer = viewer(&request, &context, caller.actor);
     Ok(show(consumer::consumers(&viewer, &seen)))
@@ -62,11 +56,14 @@ pub(super) async fn one(
     id: web::Path<String>,
 ) -> Answer {
     let row = context.store.consumer(checked_id(&id)?).await?;
-    let lag = lag::lag(&context, &row)
-        .await
-        .map_err(|failure| failure.0.detail);
-    let consumer = context.manager.present(&row);
-    let status = status(&context, &row);
+    let lag = context.lags.of(&context, &row).await;
+    let seen = context
+        .manager
+        .present_all(std::slice::from_ref(&row))
+        .await?;
+    let Some((consumer, status)) = seen.into_iter().next() else {
+        return Err(crate::store::consumers::not_found(&row.id));
+    };
     let lag = lag.as_ref().map_err(String::as_str);
     let data = ConsumerPage {
         consumer: &consumer,
