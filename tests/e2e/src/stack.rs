@@ -68,6 +68,21 @@ impl Stack {
         self.run(&["start", service]).map(drop)
     }
 
+    /// Starts a service with a variable in its environment.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_with(&self, service: &str, variable: &str, value: &str) -> Outcome {
+        let output = Command::new(root().join("scripts/stack"))
+            .args(["start", service, "--dir"])
+            .arg(&self.dir)
+            .env(variable, value)
+            .output()?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "start {service}: {words}");
+        Ok(())
+    }
+
     /// One of the facts, by JSON pointer.
     pub fn fact(&self, pointer: &str) -> &str {
         self.facts

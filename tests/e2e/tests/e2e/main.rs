@@ -13,6 +13,7 @@ mod lifecycle;
 mod machines;
 mod outage;
 mod reference;
+mod sinks;
 mod socket;
 mod story;
 mod stream;
@@ -134,6 +135,7 @@ fn main() -> ExitCode {
             .iter()
             .map(|(name, test)| rough(name, *test)),
     );
+    trials.extend(sinks::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(
         durability::TESTS

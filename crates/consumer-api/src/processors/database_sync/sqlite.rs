@@ -128,8 +128,9 @@ impl Backend for Sqlite {
         super::unfenced(epoch == self.site.epoch)?;
         failpoint::pass("database_sync.begun")?;
         let mut insert = transaction.prepare_cached(&open.insert)?;
-        for row in rows.iter() {
-            insert.execute(params_from_iter(row))?;
+        for (row, entry) in rows.iter().zip(batch) {
+            let written = insert.execute(params_from_iter(row));
+            written.map_err(|error| SinkError::from(error).of(entry))?;
         }
         drop(insert);
         failpoint::pass("database_sync.rows")?;
