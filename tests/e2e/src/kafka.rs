@@ -4,7 +4,11 @@ use crate::{Outcome, wait_for};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Time for one call to Kafka.
@@ -178,6 +182,108 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Outcome<Vec<Stored>> {
     })?;
     found.sort_by_key(|record| (record.partition, record.offset));
     Ok(found)
+}
+
+/// A record with all that it has, as readers of finished transactions see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Milliseconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// Key.
+    pub key: Option<Vec<u8>>,
+    /// Value; none is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Everything of a topic that a `read_committed` reader sees, up to the ends of its partitions, in the order
+/// of partition and offset.
+///
+/// # Errors
+/// When Kafka does not answer, or an end is not reached in time.
+pub fn read_committed(bootstrap: &str, topic: &str) -> Outcome<Vec<Whole>> {
+    let consumer: BaseConsumer = config(bootstrap)
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()?;
+    let (partitions, _) = shape(bootstrap, topic)?.ok_or("no such topic")?;
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..i32::try_from(partitions)? {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    let (mut found, mut ended) = (Vec::new(), BTreeSet::new());
+    wait_for("every partition is read to its end", || {
+        while ended.len() < partitions {
+            match consumer.poll(Duration::from_millis(200)) {
+                None => return Ok(None),
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    ended.insert(partition);
+                }
+                Some(message) => found.push(whole(&message?)),
+            }
+        }
+        Ok(Some(()))
+    })?;
+    found.sort_by_key(|record| (record.partition, record.offset));
+    Ok(found)
+}
+
+fn whole(message: &BorrowedMessage<'_>) -> Whole {
+    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    Whole {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: owned(message.key()),
+        value: owned(message.payload()),
+        headers: headers
+            .map(|header| (header.key.to_owned(), owned(header.value)))
+            .collect(),
+    }
+}
+
+/// Writes records past our own services: for each number the one that `make` gives, as (key, value, headers).
+///
+/// # Errors
+/// When Kafka does not take all of them.
+pub fn produce(
+    bootstrap: &str,
+    topic: &str,
+    numbers: std::ops::Range<usize>,
+    make: impl Fn(usize) -> Whole,
+) -> Outcome {
+    let producer: BaseProducer = config(bootstrap)
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", "5")
+        .create()?;
+    for number in numbers {
+        let record = make(number);
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &record.headers {
+            let value = value.as_deref();
+            headers = headers.insert(Header { key, value });
+        }
+        let mut next: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(headers);
+        next.key = record.key.as_deref();
+        next.payload = record.value.as_deref();
+        next.timestamp = record.timestamp;
+        while let Err((error, back)) = producer.send(next) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            producer.poll(Duration::from_millis(10));
+            next = back;
+        }
+    }
+    producer.flush(TIMEOUT)?;
+    Ok(())
 }
 
 /// The values of a topic in the order of partition and offset.

@@ -8,6 +8,7 @@ mod console;
 mod consumers;
 mod crash;
 mod durability;
+mod forward;
 mod instances;
 mod lifecycle;
 mod machines;
@@ -126,6 +127,8 @@ fn main() -> ExitCode {
             .iter()
             .map(|(name, test)| calm(name, *test)),
     );
+    trials.extend(forward::CALM.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(forward::ROUGH.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(machines::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(socket::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(stream::TESTS.iter().map(|(name, test)| calm(name, *test)));
