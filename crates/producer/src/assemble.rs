@@ -352,6 +352,27 @@ mod tests {
     }
 
     proptest! {
+        /// Any bytes, and any line that was tampered with: every line is taken, refused or blank.
+        #[test]
+        fn any_bytes_are_accounted_for(
+            fixed in any::<bool>(),
+            at in any::<prop::sample::Index>(),
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'"'), Just(b'{'), any::<u8>()], 0..20),
+        ) {
+            let line = "{\"topic\":\"t\",\"key\":\"k\",\"value\":{\"a\":\"\\u00e4\"},\"headers\":{\"h\":[\"x\",null]},\"timestamp\":1}\n";
+            let mut text = line.repeat(3).into_bytes();
+            let at = at.index(text.len());
+            let end = (at + bytes.len()).min(text.len());
+            text.splice(at..end, bytes);
+            let blank = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+            let want = text.split(|byte| *byte == b'\n').filter(|line| !blank(line)).count();
+            let lines = lines(text.into(), fixed.then_some("t"), 1000);
+            prop_assert_eq!(lines.records.recs.len() + lines.refused.len(), want);
+            for rec in &lines.records.recs {
+                prop_assert_eq!(lines.records.part(rec.value).map_or(0, <[u8]>::len), rec.value.map_or(0, Span::len));
+            }
+        }
+
         /// However the bytes arrive, the lines are the same, and no more than a line is kept.
         #[test]
         fn framing_does_not_depend_on_the_cuts(

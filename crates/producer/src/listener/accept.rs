@@ -202,7 +202,7 @@ impl Server for Http {
 impl Server for SyslogTcp {
     async fn plain(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
         if readable(&self.quiet.inlet, &socket).await {
-            super::syslog::tcp::serve(self, socket, peer).await;
+            Box::pin(super::syslog::tcp::serve(self, socket, peer)).await;
         }
     }
 
@@ -220,7 +220,9 @@ impl Server for Lines {
     async fn plain(self: Rc<Self>, socket: TcpStream, _: SocketAddr) {
         if readable(&self.inlet, &socket).await {
             let (reader, writer) = socket.into_split();
-            stream::serve(Rc::clone(&self.inlet), self.kind.clone(), reader, writer).await;
+            let (inlet, kind) = (Rc::clone(&self.inlet), self.kind.clone());
+            // Boxed, so that a connection that was never used does not carry the room for it.
+            Box::pin(stream::serve(inlet, kind, reader, writer)).await;
         }
     }
 
@@ -328,8 +330,9 @@ async fn connection<S: Server>(
     let Some(acceptor) = &guard.tls else {
         return server.plain(socket, peer).await;
     };
-    match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => server.tls(socket, peer).await,
+    let handshake = Box::pin(acceptor.accept(socket));
+    match tokio::time::timeout(HANDSHAKE_MAX, handshake).await {
+        Ok(Ok(socket)) => Box::pin(server.tls(socket, peer)).await,
         Ok(Err(error)) => {
             tracing::debug!(input, %error, "TLS handshake failed");
             refused(input, "tls", peer);

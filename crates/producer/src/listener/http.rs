@@ -190,14 +190,6 @@ async fn route(http: &Rc<Http>, request: Request<Incoming>) -> (&'static str, Ou
             "/topics/{topic}",
             send::list(http, Some(topic), &request).await,
         ),
-        ["v3", "clusters", ref rest @ ..] if get => (
-            "/v3/clusters",
-            v3_codes(v3::clusters(http, rest, &request).await),
-        ),
-        ["topics", _] => (
-            "/topics/{topic}",
-            Err(not_allowed(&request, "GET, HEAD, POST")),
-        ),
         ["records"]
         | ["v1", "logs"]
         | ["topics", _, "partitions", _]
@@ -209,6 +201,14 @@ async fn route(http: &Rc<Http>, request: Request<Incoming>) -> (&'static str, Ou
             _,
             "records" | "records:batch",
         ] => ("post", Err(not_allowed(&request, "POST"))),
+        ["v3", "clusters", ref rest @ ..] if get => (
+            "/v3/clusters",
+            v3_codes(v3::clusters(http, rest, &request).await),
+        ),
+        ["topics", _] => (
+            "/topics/{topic}",
+            Err(not_allowed(&request, "GET, HEAD, POST")),
+        ),
         ["topics"] | ["v3", "clusters", ..] => ("get", Err(not_allowed(&request, "GET, HEAD"))),
         _ => own_route(http, &path, &request).await,
     }

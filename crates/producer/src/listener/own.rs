@@ -11,10 +11,17 @@ use crate::assemble::{Assembler, plain};
 use crate::batch::Span;
 use crate::settings::ProducerSettings;
 use bytes::Bytes;
+use sluice_model::producer::TopicFlow;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::task::spawn_local;
 
+/// Time for the first route table before standard input is read, and for the drain after its end.
+const ROUTES_MAX: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// Time between looks at the status meanwhile.
+const STATUS_EVERY: Duration = Duration::from_millis(20);
 /// The file of the positions of files, in the spool's directory.
 const TAIL_STATE: &str = "tail.json";
 
@@ -38,11 +45,14 @@ pub(super) fn spawn(
         let whole = Rc::clone(&whole);
         spawn_local(async move {
             let shutdown = inlet.shutdown.clone();
+            known(&inlet).await;
+            let status = Rc::clone(&inlet);
             let clean = stream::serve(inlet, kind, tokio::io::stdin(), tokio::io::sink()).await;
             tracing::info!(clean, "standard input ended");
             if !clean {
                 whole.set(false);
             }
+            drained(&status).await;
             shutdown.request();
         });
     }
@@ -75,6 +85,37 @@ pub(super) fn spawn(
         }
     }
     whole
+}
+
+/// Waits until the topics are known, so that the first lines do not go to the spool for that alone.
+async fn known(inlet: &Inlet) {
+    let known = async {
+        while !matches!(inlet.status().await, Ok(status) if !status.revision.is_empty()) {
+            tokio::time::sleep(STATUS_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = inlet.shutdown.wait() => {}
+        // Without the admin API lines are held: that is safe, too.
+        _known_or_late = tokio::time::timeout(ROUTES_MAX, known) => {}
+    }
+}
+
+/// Waits until nothing is held any more for topics that are active: who pipes lines in expects them in
+/// Kafka, not in a spool that the next start drains.
+async fn drained(inlet: &Inlet) {
+    let waits =
+        |topic: &TopicFlow| topic.status.as_deref() == Some("active") && topic.held_records > 0;
+    let drained = async {
+        while matches!(inlet.status().await, Ok(status) if status.in_flight > 0 || status.topics.iter().any(waits))
+        {
+            tokio::time::sleep(STATUS_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = inlet.shutdown.wait() => {}
+        _drained_or_late = tokio::time::timeout(DRAIN_MAX, drained) => {}
+    }
 }
 
 /// Sends one record of the daemon's own; waits until it is safe or refused, so that a full hold or a

@@ -98,16 +98,16 @@ impl Quiet {
         loop {
             let outcome = sent.pending.outcome().await.ok_or(Stopped)?;
             let mut again = Vec::new();
-            let mut reason = None;
             for (index, refusal) in outcome.refused {
                 if self.patience.waits(refusal.code) {
-                    again.push(index);
-                    reason = Some(refusal);
+                    again.push((index, refusal));
                 } else {
                     self.put_away(&sent.records, index, source, &refusal).await;
                 }
             }
-            let Some(reason) = reason else { return Ok(()) };
+            let Some((_, reason)) = again.first() else {
+                return Ok(());
+            };
             if held.is_none() {
                 held = Some(turn.lock().await);
                 tracing::warn!(
@@ -121,13 +121,27 @@ impl Quiet {
             }
             metrics::counter!("producer_input_retries_total", "input" => self.input).increment(1);
             tokio::select! {
-                () = self.inlet.shutdown.wait() => return Err(Stopped),
+                () = self.inlet.shutdown.wait() => {
+                    self.give_up(&sent.records, again, source).await;
+                    return Err(Stopped);
+                }
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(PAUSE_MAX);
+            let again: Vec<u32> = again.into_iter().map(|(index, _)| index).collect();
             let records = sent.records.only(&again);
             let bytes = records.recs.iter().map(crate::batch::Rec::size).sum();
             sent = self.send(records, bytes).await?;
+        }
+    }
+
+    /// The daemon stops before records were taken. What can be read again is left where it is.
+    async fn give_up(&self, records: &Records, again: Vec<(u32, Refusal)>, source: &str) {
+        if self.patience == Patience::Decisions {
+            return;
+        }
+        for (index, refusal) in again {
+            self.put_away(records, index, source, &refusal).await;
         }
     }
 

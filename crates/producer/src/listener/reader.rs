@@ -36,10 +36,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// When the stream is broken.
     pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let (stream, next_read) = (&mut self.stream, self.next_read);
+        let mut room = 0;
         let read = poll_fn(|context| {
-            if buffer.capacity() - buffer.len() < ROOM_MIN {
+            if buffer.capacity() - buffer.len() < ROOM_MIN.max(next_read / 8) {
                 buffer.reserve(next_read);
             }
+            room = buffer.capacity() - buffer.len();
             let polled = pin!(stream.read_buf(buffer)).poll(context);
             if polled.is_pending() && buffer.is_empty() {
                 *buffer = BytesMut::new();
@@ -49,7 +51,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let count = read.await?;
         if count >= self.next_read {
             self.next_read = (self.next_read * 2).min(READ_BYTES_MAX);
-        } else if count < self.next_read / 8 {
+        } else if count < room.min(self.next_read) / 8 {
             self.next_read = (self.next_read / 2).max(READ_BYTES_FIRST);
         }
         Ok(count)

@@ -199,7 +199,8 @@ async fn admit(kind: &Kind, token: Option<&str>) -> Result<(), Refusal> {
         return Ok(());
     };
     let token = token.ok_or_else(no_token)?;
-    let checked = check.check_token(token, Role::Producer).await;
+    // Boxed: it is large, and most streams never need it.
+    let checked = Box::pin(check.check_token(token, Role::Producer)).await;
     checked.map_err(|problem| {
         let code = match problem.status {
             401 => Code::Unauthenticated,

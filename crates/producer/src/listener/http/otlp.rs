@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 };
 use prost::Message as _;
 use serde::Serialize;
+use serde_json::json;
 use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
 
@@ -169,7 +170,12 @@ fn outcome(encoding: Encoding, fates: &[Fate]) -> Result<Answer, Box<Problem>> {
             error_message: format!("{}: {}", first.code.as_str(), first.detail),
         }),
     };
-    let answer = encoding.answer(200, &ExportLogsServiceResponse { partial_success });
+    let response = ExportLogsServiceResponse { partial_success };
+    let answer = match encoding {
+        // The library would write a null.
+        Encoding::Json if response.partial_success.is_none() => Answer::json(200, &json!({})),
+        _ => encoding.answer(200, &response),
+    };
     Ok(match held.count() {
         0 => answer,
         held => answer.with("sluice-held", held.to_string()),
@@ -207,7 +213,7 @@ fn failure(encoding: Encoding, problem: &Problem) -> Answer {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     fn settings(topic: &str) -> OtlpSettings {
         OtlpSettings {
@@ -294,7 +300,9 @@ mod tests {
             serde_json::from_slice::<Value>(answer.bytes()).unwrap()["partialSuccess"],
             json!({"rejectedLogRecords": 1, "errorMessage": "too_large: why"})
         );
-        assert_eq!(outcome(Encoding::Protobuf, &[taken]).unwrap().bytes(), b"");
+        let whole = [taken];
+        assert_eq!(outcome(Encoding::Protobuf, &whole).unwrap().bytes(), b"");
+        assert_eq!(outcome(Encoding::Json, &whole).unwrap().bytes(), b"{}");
         for (code, status) in [
             (Code::Busy, 429),
             (Code::StorageFull, 503),
