@@ -97,6 +97,7 @@ fn sample_producers(topic: &str) -> Vec<ProducerSeen> {
         held_bytes: 38_000_000,
         oldest_held_ms: 7_860_000,
         in_flight: 1,
+        records_per_s: 3,
     };
     let heartbeat = Heartbeat {
         instance: nasty().to_owned(),
