@@ -162,3 +162,39 @@ impl Hub {
         ask.await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::tail::Policy;
+    use sluice_service::kafka::KafkaSettings;
+
+    #[test]
+    fn viewers_beyond_the_bound_are_told_to_come_back_and_places_are_given_back() {
+        let kafka = KafkaSettings {
+            bootstrap: "127.0.0.1:1".to_owned(),
+            security_protocol: "plaintext".to_owned(),
+            sasl_mechanism: String::new(),
+            sasl_username: String::new(),
+            sasl_password_file: "".into(),
+            ssl_ca_file: "".into(),
+            properties: std::collections::BTreeMap::default(),
+        };
+        let settings = StreamSettings {
+            buffer_bytes: 1,
+            policy: Policy::Pause,
+            heartbeat: SWEEP_INTERVAL,
+            viewers_max: 2,
+            max_age: SWEEP_INTERVAL,
+            catch_up_readers: 1,
+            scan_bytes_max: 1,
+        };
+        let hub = Hub::new(Arc::new(Cluster::new("governed", kafka, None)), &settings);
+        let first = hub.admit().unwrap();
+        let _second = hub.admit().unwrap();
+        let refusal = hub.admit().unwrap_err();
+        assert_eq!((refusal.status, refusal.code.as_str()), (429, "busy"));
+        drop(first);
+        assert!(hub.admit().is_ok());
+    }
+}
