@@ -205,7 +205,7 @@ fn nothing_left(stack: &Stack) -> Outcome {
         .problem(422)?;
     let mut unknown = body("nothing-2.jsonl");
     unknown["topic"] = json!("lifecycle.never-asked");
-    api.post("/consumers/", &unknown)?.problem(409)?;
+    api.post("/consumers/", &unknown)?.problem(404)?;
     ensure_eq!(
         count()?,
         0,
