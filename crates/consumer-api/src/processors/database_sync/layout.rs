@@ -171,6 +171,8 @@ impl Layout {
         } else {
             None
         };
+        // Our own table asks for a value and then for how it is written: it is looked at once.
+        let (mut key_encoding, mut value_encoding) = (None, None);
         for (_, source) in &self.columns {
             cells.push(match source {
                 Source::Topic => Cell::Text(Cow::Borrowed(entry.topic)),
@@ -179,12 +181,10 @@ impl Layout {
                 Source::Offset => Cell::Integer(entry.offset),
                 Source::Timestamp => entry.timestamp.map_or(Cell::Null, Cell::Instant),
                 Source::TimestampMs => entry.timestamp.map_or(Cell::Null, Cell::Integer),
-                Source::Key => bytes(entry.key, nul).0,
-                Source::Value => bytes(entry.value, nul).0,
-                Source::KeyEncoding => Cell::Text(encoding_name(bytes(entry.key, nul).1).into()),
-                Source::ValueEncoding => {
-                    Cell::Text(encoding_name(bytes(entry.value, nul).1).into())
-                }
+                Source::Key => keep(bytes(entry.key, nul), &mut key_encoding),
+                Source::Value => keep(bytes(entry.value, nul), &mut value_encoding),
+                Source::KeyEncoding => encoding(key_encoding, entry.key, nul),
+                Source::ValueEncoding => encoding(value_encoding, entry.value, nul),
                 Source::Headers => Cell::Text(headers(entry)?),
                 Source::Header(name) => header(entry, name, nul),
                 Source::Pointer(pointer) => value
@@ -215,6 +215,18 @@ fn header<'e>(entry: &Entry<'e>, wanted: &str, nul: bool) -> Cell<'e> {
     found
         .next()
         .map_or(Cell::Null, |(_, value)| bytes(*value, nul).0)
+}
+
+/// A cell, after how it is written was noted.
+fn keep<'e>((cell, how): (Cell<'e>, Encoding), kept: &mut Option<Encoding>) -> Cell<'e> {
+    *kept = Some(how);
+    cell
+}
+
+/// The name of an encoding that was noted, or is found now.
+fn encoding(kept: Option<Encoding>, part: Option<&[u8]>, nul: bool) -> Cell<'static> {
+    let encoding = kept.unwrap_or_else(|| bytes(part, nul).1);
+    Cell::Text(Cow::Borrowed(encoding_name(encoding)))
 }
 
 fn bytes(bytes: Option<&[u8]>, nul: bool) -> (Cell<'_>, Encoding) {

@@ -334,6 +334,11 @@ fn copy_text(rows: &Rows<'_>) -> String {
     text
 }
 
+/// Whether COPY takes text as it is.
+fn is_plain(text: &[u8]) -> bool {
+    memchr::memchr3(b'\\', b'\n', b'\t', text).is_none() && memchr::memchr(b'\r', text).is_none()
+}
+
 fn copy_cell(text: &mut String, cell: &Cell<'_>) {
     // Writing to a string does not fail.
     let _infallible = match cell {
@@ -342,6 +347,7 @@ fn copy_cell(text: &mut String, cell: &Cell<'_>) {
         Cell::Integer(number) => write!(text, "{number}"),
         Cell::Number(number) => write!(text, "{number}"),
         Cell::Instant(ms) => text.write_str(&instant(*ms)),
+        Cell::Text(cell) if is_plain(cell.as_bytes()) => text.write_str(cell),
         Cell::Text(cell) => {
             let mut rest: &str = cell;
             while let Some(at) = rest.find(['\\', '\n', '\r', '\t']) {
