@@ -29,7 +29,7 @@ impl Database {
         if let Some(dsn) = given.and_then(|path| dsn(Path::new(&path), name)) {
             return Some(Self { dsn, own: None });
         }
-        // Not under /tmp/XXX with a private mode: PostgreSQL's own user must get through.
+        // Not under a temporary directory with a private mode: PostgreSQL's own user must get through.
         let dir = tempfile::Builder::new()
             .prefix("sluice-database-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
