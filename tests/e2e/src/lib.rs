@@ -1,6 +1,7 @@
 //! A real system for end-to-end tests: real Kafka and the real binaries, started through
 //! `scripts/stack`, reached only by HTTP, TCP and Kafka.
 
+pub mod daemon;
 pub mod events;
 pub mod http;
 pub mod kafka;

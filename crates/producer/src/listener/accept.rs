@@ -10,6 +10,7 @@ use super::syslog::tcp::SyslogTcp;
 use super::syslog::udp::{self, SyslogUdp};
 use crate::settings::ProducerSettings;
 use anyhow::Context as _;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -23,6 +24,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Connections of one input at one time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
+/// Connections that may wait to be accepted; net.core.somaxconn bounds it, too.
+const BACKLOG: i32 = 4096;
 /// Time that a TLS handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no file descriptors, mostly).
@@ -94,13 +97,25 @@ pub(super) fn fixed(topic: &str) -> Option<Arc<str>> {
 }
 
 fn tcp(input: &str, address: SocketAddr, guard: Guard) -> anyhow::Result<Guarded> {
-    let listener =
-        std::net::TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
-    listener.set_nonblocking(true)?;
+    let listener = bind(address).with_context(|| format!("listen on {address}"))?;
     let address = listener.local_addr()?;
     let (tls, token) = (guard.tls.is_some(), guard.token);
     tracing::info!(input, address = %address, tls, token, "listening");
     Ok(Guarded { listener, guard })
+}
+
+/// As the standard library binds, but with room for many who connect at once.
+fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 fn unix(path: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {

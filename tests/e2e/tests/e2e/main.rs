@@ -1,6 +1,10 @@
 //! End-to-end tests on real Kafka with the real binaries. The stacks are started once, the tests of a
 //! stack run side by side with topics of their own, and everything is stopped at the end.
 #![expect(clippy::too_many_lines, reason = "a story reads better whole")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what cannot be tested here is said loudly"
+)]
 
 mod bad_input;
 mod change;
@@ -9,11 +13,13 @@ mod consumers;
 mod crash;
 mod durability;
 mod forward;
+mod inputs;
 mod instances;
 mod lifecycle;
 mod machines;
 mod outage;
 mod reference;
+mod senders;
 mod sinks;
 mod socket;
 mod story;
@@ -74,6 +80,18 @@ static ROUGH: Shared = Shared {
     stack: Mutex::new(None),
 };
 
+/// For the inputs: every one that listens is on.
+static INPUTS: Shared = Shared {
+    name: "inputs",
+    settings: &[
+        "producer.inputs.syslog_tcp.enabled=true",
+        "producer.inputs.syslog_udp.enabled=true",
+        "producer.inputs.otlp.enabled=true",
+        "producer.inputs.otlp.topic_attribute=sluice.topic",
+    ],
+    stack: Mutex::new(None),
+};
+
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 type Test = fn(&Stack) -> Outcome;
@@ -81,6 +99,16 @@ type Test = fn(&Stack) -> Outcome;
 fn calm(name: &str, test: Test) -> Trial {
     Trial::test(name, move || {
         CALM.get()
+            .and_then(|stack| test(&stack))
+            .map_err(Failed::from)
+    })
+}
+
+fn inputs(name: &str, test: Test) -> Trial {
+    // One word to run all of them by.
+    Trial::test(format!("inputs: {name}"), move || {
+        INPUTS
+            .get()
             .and_then(|stack| test(&stack))
             .map_err(Failed::from)
     })
@@ -145,8 +173,15 @@ fn main() -> ExitCode {
             .iter()
             .map(|(name, test)| rough(name, *test)),
     );
+    trials.extend(inputs::TESTS.iter().map(|(name, test)| inputs(name, *test)));
+    trials.extend(
+        senders::TESTS
+            .iter()
+            .map(|(name, test)| inputs(name, *test)),
+    );
     let conclusion = libtest_mimic::run(&arguments, trials);
     CALM.down();
     ROUGH.down();
+    INPUTS.down();
     conclusion.exit_code()
 }
