@@ -31,10 +31,6 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         who_may_send,
     ),
     (
-        "two thousand idle connections cost next to nothing",
-        idle_connections,
-    ),
-    (
         "malformed syslog is in the quarantine with its reason and counted",
         quarantine,
     ),
@@ -392,69 +388,6 @@ fn tls(stack: &Stack, line: &str) -> Outcome {
     client.kill()?;
     client.wait()?;
     std::fs::remove_dir_all(&dir)?;
-    Ok(())
-}
-
-/// Resident kilobytes and CPU ticks of a process.
-fn cost(pid: u32) -> Outcome<(u64, u64)> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let resident = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|text| text.split_whitespace().next()?.parse().ok())
-        .ok_or("no VmRSS")?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<_> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok());
-    Ok((resident, ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0)))
-}
-
-fn idle_connections(stack: &Stack) -> Outcome {
-    const CONNECTIONS: u64 = 2000;
-    // Twice what a build without optimisation takes.
-    const BYTES_EACH_MAX: u64 = 16 * 1024;
-    const TICKS_MAX: u64 = 50;
-    stack.active_topic("idle.lines")?;
-    let daemon = Daemon::start(stack, "idle", &["inputs.tcp.enabled=true"], Stdio::null())?;
-    let tcp = daemon.address("tcp")?;
-    let mut warm = Lines::tcp(&tcp)?;
-    warm.send("{\"topic\":\"idle.lines\",\"value\":1}\n")?;
-    warm.acked(1)?;
-    let (before, _) = cost(daemon.pid())?;
-    let mut idle = Vec::new();
-    for _ in 0..CONNECTIONS {
-        idle.push(TcpStream::connect(&tcp)?);
-    }
-    let http = daemon.http()?;
-    wait_for("all connections are accepted", || {
-        let metrics = http.get("/metrics")?.text;
-        let line = format!("producer_connections{{input=\"tcp\"}} {}", CONNECTIONS + 1);
-        Ok(metrics.contains(&line).then_some(()))
-    })?;
-    let (after, ticks) = cost(daemon.pid())?;
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    let (_, later) = cost(daemon.pid())?;
-    let each = (after.saturating_sub(before)) * 1024 / CONNECTIONS;
-    eprintln!(
-        "{CONNECTIONS} idle connections: {each} bytes each, {} CPU ticks in 2 s",
-        later - ticks
-    );
-    ensure!(
-        each <= BYTES_EACH_MAX,
-        "an idle connection costs {each} bytes"
-    );
-    ensure!(
-        later - ticks <= TICKS_MAX,
-        "idle connections cost {} CPU ticks in 2 s",
-        later - ticks
-    );
-    warm.send("{\"topic\":\"idle.lines\",\"value\":2}\n")?;
-    warm.acked(2)?;
     Ok(())
 }
 
