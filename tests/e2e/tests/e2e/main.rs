@@ -24,6 +24,7 @@ mod sinks;
 mod socket;
 mod story;
 mod stream;
+mod telemetry;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_e2e::Outcome;
@@ -176,6 +177,11 @@ fn main() -> ExitCode {
     trials.extend(inputs::TESTS.iter().map(|(name, test)| inputs(name, *test)));
     trials.extend(
         senders::TESTS
+            .iter()
+            .map(|(name, test)| inputs(name, *test)),
+    );
+    trials.extend(
+        telemetry::TESTS
             .iter()
             .map(|(name, test)| inputs(name, *test)),
     );
