@@ -13,11 +13,13 @@ use sluice_producer::channels::{Ask, ListenerEnds, News, Reply, WatcherEnds, cha
 use sluice_producer::publisher::Publisher;
 use sluice_producer::settings::ProducerSettings;
 use sluice_producer::spool::Spool;
+use sluice_producer::spool::disk::{Disk, RealDisk};
 use sluice_service::config::{Flags, load};
 use sluice_service::health::Health;
 use sluice_service::shutdown::Shutdown;
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,11 @@ pub(crate) struct Daemon {
 }
 
 pub(crate) fn start(cluster: &Mock, spool: &Path, set: &[&str]) -> Daemon {
+    start_on(cluster, spool, set, Arc::new(RealDisk))
+}
+
+/// A daemon whose spool stands on any disk.
+pub(crate) fn start_on(cluster: &Mock, spool: &Path, set: &[&str], disk: Arc<dyn Disk>) -> Daemon {
     let bootstrap = format!("kafka.bootstrap={}", cluster.bootstrap_servers());
     let set = set
         .iter()
@@ -62,7 +69,7 @@ pub(crate) fn start(cluster: &Mock, spool: &Path, set: &[&str]) -> Daemon {
     let (listener, publisher, watcher) = channels();
     let shutdown = Shutdown::default();
     let state = (Health::default(), shutdown.clone());
-    let opened = Spool::open(spool).unwrap();
+    let opened = Spool::open_on(disk, spool).unwrap();
     let publisher =
         Publisher::new(&settings, "test".into(), publisher, opened, None, state).unwrap();
     let thread = std::thread::Builder::new()

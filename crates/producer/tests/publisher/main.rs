@@ -10,6 +10,7 @@
 
 mod harness;
 mod journal;
+mod slow_disk;
 
 use harness::{PATIENCE, cluster, delivered, held, refusal, start};
 use sluice_model::lifecycle::State;
