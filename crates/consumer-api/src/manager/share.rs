@@ -76,9 +76,9 @@ mod tests {
         fn shares_settle(start in proptest::collection::vec(0_i64..40, 1..8), mut free in 0_i64..60) {
             let mut loads = loads(&start);
             for _turn in 0..2 {
-                let view = loads.clone();
+                let (view, all_free) = (loads.clone(), free);
                 for (id, load) in &mut loads {
-                    let given = shift(id, &view, free).release;
+                    let given = shift(id, &view, all_free).release;
                     *load -= given;
                     free += given;
                 }
