@@ -52,6 +52,24 @@ pub fn shape(bootstrap: &str, topic: &str) -> Outcome<Option<(usize, usize)>> {
     }))
 }
 
+/// The broker that leads a partition.
+///
+/// # Errors
+/// When Kafka does not answer, or there is none.
+pub fn leader(bootstrap: &str, topic: &str, partition: i32) -> Outcome<i32> {
+    let consumer: BaseConsumer = config(bootstrap).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let found = metadata.topics().first().and_then(|found| {
+        let mut partitions = found.partitions().iter();
+        partitions.find(|found| found.id() == partition)
+    });
+    let leader = found.map_or(-1, rdkafka::metadata::MetadataPartition::leader);
+    if leader < 0 {
+        return Err(format!("partition {partition} of {topic} has no leader").into());
+    }
+    Ok(leader)
+}
+
 /// One config of a topic.
 ///
 /// # Errors

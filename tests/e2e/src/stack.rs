@@ -21,6 +21,14 @@ impl Stack {
     /// # Errors
     /// When it does not become ready.
     pub fn up(name: &str, settings: &[&str]) -> Outcome<Self> {
+        Self::of_brokers(name, 1, settings)
+    }
+
+    /// The same with so many brokers.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn of_brokers(name: &str, brokers: usize, settings: &[&str]) -> Outcome<Self> {
         let dir = root().join(".sluice").join("e2e").join(name);
         script(
             "stack",
@@ -31,7 +39,8 @@ impl Stack {
             dir,
             facts: Value::Null,
         };
-        let mut arguments = vec!["up"];
+        let brokers = brokers.to_string();
+        let mut arguments = vec!["up", "--brokers", &brokers];
         for setting in settings {
             arguments.extend(["--set", setting]);
         }

@@ -12,6 +12,7 @@ mod console;
 mod consumers;
 mod crash;
 mod durability;
+mod flow;
 mod forward;
 mod inputs;
 mod instances;
@@ -168,6 +169,7 @@ fn main() -> ExitCode {
             .map(|(name, test)| rough(name, *test)),
     );
     trials.extend(sinks::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(flow::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(
         durability::TESTS
