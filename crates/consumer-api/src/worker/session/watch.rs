@@ -65,7 +65,9 @@ impl Session<'_, '_> {
         }
         self.pass_markers();
         let failing = self.link.report().fault.is_some();
-        if failing || self.link.ordered() != Order::Run {
+        // What was read waits for the age of its batch, which may be long.
+        let waiting = !self.batch.messages.is_empty();
+        if failing || waiting || self.link.ordered() != Order::Run {
             self.watch.progress();
             return Ok(());
         }
