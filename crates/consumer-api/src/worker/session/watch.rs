@@ -2,11 +2,13 @@
 //! records that Kafka deleted before they were read.
 
 use super::super::Order;
+use super::super::context::{give, take};
 use super::super::start::{Resume, resume};
 use super::{STATISTICS_INTERVAL, Session};
 use crate::status::Fault;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::consumer::{AutoOffsetReset, FailureClass};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 const LOOK_PARTITIONS: usize = 32;
 /// Time that one such question may take.
 const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
-/// Time that a move to another offset may take.
+/// Time that the question for the bounds of a lost position may take.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the watchdog remembers.
@@ -162,10 +164,17 @@ impl Session<'_, '_> {
     fn go_on_at(&mut self, key: (String, i32), next: i64) -> Result<(), Fault> {
         self.forget(std::slice::from_ref(&key));
         self.watch.sought();
-        self.client
-            .seek(&key.0, key.1, Offset::Offset(next), SEEK_TIMEOUT)
-            .map_err(|error| Fault::kafka(format!("cannot go on behind a gap: {error}")))?;
-        self.store_ends(vec![(key, next)]);
+        // librdkafka does not seek where it gave up; what is assigned anew starts anew.
+        let mut list = TopicPartitionList::new();
+        let fault = |error: KafkaError| Fault::kafka(format!("cannot go on behind a gap: {error}"));
+        list.add_partition_offset(&key.0, key.1, Offset::Offset(next))
+            .map_err(fault)?;
+        give(self.client, &list).map_err(fault)?;
+        take(self.client, &list).map_err(fault)?;
+        self.client.context().group().epoch += 1;
+        self.link.report().positions.insert(key.clone(), next);
+        // One below: the place itself is stored once fetching stands there.
+        self.stored.insert(key, Some(next - 1));
         self.watch.progress();
         Ok(())
     }
