@@ -70,7 +70,12 @@ fn hooked(hook: &Hook) -> Value {
 }
 
 fn create(api: &Api, body: &Value) -> Outcome<String> {
-    let created = api.post("/consumers/", body)?.expect(201)?;
+    // A group that is new to Kafka may be without a coordinator for a moment; 503 says try again.
+    let answer = wait_for("Kafka knows the group", || {
+        let answer = api.post("/consumers/", body)?;
+        Ok((answer.status != 503).then_some(answer))
+    })?;
+    let created = answer.expect(201)?;
     Ok(created["id"].as_str().unwrap_or_default().to_owned())
 }
 
