@@ -27,77 +27,79 @@ use sluice_service::http::problem::{Failure, respond};
 /// Adds every route. Each path is a resource of its own, so that a wrong method is a 405.
 pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Identity) {
     probe::configure(config, &state.health, identity);
+    let api = web::scope("/api")
+        .configure(about_the_service)
+        .configure(about_topics)
+        .configure(about_requests)
+        .configure(following);
     config
-        .service(
-            web::scope("/api")
-                .service(web::resource("/health").route(web::get().to(service::health)))
-                .service(web::resource("/whoami").route(web::get().to(service::whoami)))
-                .service(web::resource("/stats").route(web::get().to(service::stats)))
-                .service(web::resource("/drift").route(web::get().to(service::drift)))
-                .service(
-                    web::resource("/policy")
-                        .route(web::get().to(policy::get))
-                        .route(web::put().to(policy::put)),
-                )
-                .service(web::resource("/policy/try").route(web::post().to(policy::try_out)))
-                .service(
-                    web::resource("/topics")
-                        .route(web::get().to(topics::list))
-                        .route(web::post().to(topics::create)),
-                )
-                .service(web::resource("/topics/active").route(web::get().to(poll::active)))
-                .service(
-                    web::resource("/topics/activate_by_name")
-                        .route(web::post().to(decisions::activate_by_name)),
-                )
-                .service(
-                    web::resource("/topics/by-name/{name}").route(web::get().to(topics::by_name)),
-                )
-                .service(
-                    web::resource("/topics/{id}")
-                        .route(web::get().to(topics::get))
-                        .route(web::patch().to(topics::change)),
-                )
-                .service(
-                    web::resource("/topics/{id}/delete")
-                        .route(web::post().to(decisions::request_delete)),
-                )
-                .service(
-                    web::resource("/topics/{id}/{verb}")
-                        .route(web::post().to(decisions::decide_topic)),
-                )
-                .service(web::resource("/routes").route(web::get().to(poll::routes)))
-                .service(web::resource("/events").route(web::get().to(events::events)))
-                .service(
-                    web::resource("/tokens")
-                        .route(web::get().to(tokens::list))
-                        .route(web::post().to(tokens::create)),
-                )
-                .service(web::resource("/tokens/{id}").route(web::delete().to(tokens::revoke)))
-                .service(web::resource("/changes").route(web::get().to(poll::changes)))
-                .service(web::resource("/requests").route(web::get().to(requests::list)))
-                .service(web::resource("/requests/{id}").route(web::get().to(requests::get)))
-                .service(
-                    web::resource("/requests/{id}/{verb}").route(web::post().to(requests::decide)),
-                )
-                .service(
-                    web::resource("/subscriptions")
-                        .route(web::get().to(subscriptions::list))
-                        .route(web::post().to(subscriptions::add))
-                        .route(web::delete().to(subscriptions::remove)),
-                )
-                .service(web::resource("/producers").route(web::get().to(producers::list)))
-                .service(
-                    web::resource("/producers/heartbeat")
-                        .route(web::post().to(producers::heartbeat)),
-                )
-                .service(web::resource("/audit").route(web::get().to(audit::list)))
-                .service(web::resource("/audit/verify").route(web::get().to(audit::verify))),
-        )
+        .service(api)
         .service(web::resource("/metrics").route(web::get().to(service::metrics)))
         .configure(docs::configure)
         .configure(ui::configure)
         .default_service(web::to(nothing_here));
+}
+
+fn about_the_service(api: &mut web::ServiceConfig) {
+    api.service(web::resource("/health").route(web::get().to(service::health)))
+        .service(web::resource("/whoami").route(web::get().to(service::whoami)))
+        .service(web::resource("/stats").route(web::get().to(service::stats)))
+        .service(web::resource("/drift").route(web::get().to(service::drift)))
+        .service(
+            web::resource("/policy")
+                .route(web::get().to(policy::get))
+                .route(web::put().to(policy::put)),
+        )
+        .service(web::resource("/policy/try").route(web::post().to(policy::try_out)))
+        .service(
+            web::resource("/tokens")
+                .route(web::get().to(tokens::list))
+                .route(web::post().to(tokens::create)),
+        )
+        .service(web::resource("/tokens/{id}").route(web::delete().to(tokens::revoke)))
+        .service(web::resource("/audit").route(web::get().to(audit::list)))
+        .service(web::resource("/audit/verify").route(web::get().to(audit::verify)));
+}
+
+fn about_topics(api: &mut web::ServiceConfig) {
+    api.service(
+        web::resource("/topics")
+            .route(web::get().to(topics::list))
+            .route(web::post().to(topics::create)),
+    )
+    .service(web::resource("/topics/active").route(web::get().to(poll::active)))
+    .service(
+        web::resource("/topics/activate_by_name")
+            .route(web::post().to(decisions::activate_by_name)),
+    )
+    .service(web::resource("/topics/by-name/{name}").route(web::get().to(topics::by_name)))
+    .service(
+        web::resource("/topics/{id}")
+            .route(web::get().to(topics::get))
+            .route(web::patch().to(topics::change)),
+    )
+    .service(web::resource("/topics/{id}/delete").route(web::post().to(decisions::request_delete)))
+    .service(web::resource("/topics/{id}/{verb}").route(web::post().to(decisions::decide_topic)));
+}
+
+fn about_requests(api: &mut web::ServiceConfig) {
+    api.service(web::resource("/requests").route(web::get().to(requests::list)))
+        .service(web::resource("/requests/{id}").route(web::get().to(requests::get)))
+        .service(web::resource("/requests/{id}/{verb}").route(web::post().to(requests::decide)))
+        .service(
+            web::resource("/subscriptions")
+                .route(web::get().to(subscriptions::list))
+                .route(web::post().to(subscriptions::add))
+                .route(web::delete().to(subscriptions::remove)),
+        );
+}
+
+fn following(api: &mut web::ServiceConfig) {
+    api.service(web::resource("/routes").route(web::get().to(poll::routes)))
+        .service(web::resource("/changes").route(web::get().to(poll::changes)))
+        .service(web::resource("/events").route(web::get().to(events::events)))
+        .service(web::resource("/producers").route(web::get().to(producers::list)))
+        .service(web::resource("/producers/heartbeat").route(web::post().to(producers::heartbeat)));
 }
 
 async fn nothing_here(request: HttpRequest) -> HttpResponse {
