@@ -107,20 +107,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             id,
             revision,
             dry_run,
-        } => {
-            let body = json!({"revision": revision});
-            let answer =
-                api.send_json(Method::Post, &dry(path(&id, "rollback/"), dry_run), &body)?;
-            told(
-                context,
-                &answer,
-                if dry_run {
-                    "would be changed"
-                } else {
-                    "rolled back"
-                },
-            )
-        }
+        } => rollback(context, &id, revision, dry_run),
         Command::DeadLetters(id) => out.listing(
             &api.pages(&path(&id.id, "dead-letters/"))?,
             &LETTERS,
@@ -145,6 +132,19 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             out.listing(&get("/processors/")?, &columns, "processor_type")
         }
     }
+}
+
+fn rollback(context: &Context, id: &str, revision: i64, dry_run: bool) -> Result<(), Failure> {
+    let (path, body) = (path(id, "rollback/"), json!({"revision": revision}));
+    let answer = context
+        .consumer
+        .send_json(Method::Post, &dry(path, dry_run), &body)?;
+    let did = if dry_run {
+        "would be changed"
+    } else {
+        "rolled back"
+    };
+    told(context, &answer, did)
 }
 
 fn path(id: &str, rest: &str) -> String {
