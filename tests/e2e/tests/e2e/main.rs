@@ -78,6 +78,8 @@ static ROUGH: Shared = Shared {
     settings: &[
         "producer.auto_request=true",
         "consumer-api.consumers.retry_max=1s",
+        // Small batches have many commits to die at.
+        "consumer-api.consumers.batch_records=500",
     ],
     stack: Mutex::new(None),
 };

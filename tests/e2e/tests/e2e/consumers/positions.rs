@@ -94,12 +94,10 @@ pub(super) fn replay(stack: &Stack) -> Outcome {
         "the range, beside the live file"
     );
     ensure_eq!(offsets_of(&live)?.len(), 50, "the live file is as it was");
-    let lag = api.get(&format!("/consumers/{id}/lag/"))?.expect(200)?;
-    ensure_eq!(
-        lag["partitions"][0]["committed"],
-        50,
-        "the live position is where it was: {lag}"
-    );
+    wait_for("the live position is where it was", || {
+        let lag = api.get(&format!("/consumers/{id}/lag/"))?.expect(200)?;
+        Ok((lag["partitions"][0]["committed"] == 50).then_some(()))
+    })?;
     api.post(&format!("{one}cancel/"), &json!({}))?
         .problem(409)?;
     api.post(&path, &json!({"from": 5, "to": 5}))?
