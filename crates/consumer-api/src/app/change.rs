@@ -396,6 +396,8 @@ pub async fn delete(
     let turn = context.manager.turn(id).await;
     let row = context.store.consumer(id).await?;
     matches(&row, expected)?;
+    // First the worker: what it writes last would else be in its sink and committed nowhere.
+    context.manager.halt(&turn, id).await;
     context
         .store
         .delete(id, noted("delete", &caller.actor.account))
