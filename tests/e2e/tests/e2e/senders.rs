@@ -382,53 +382,36 @@ fn curl(stack: &Stack) -> Outcome {
     open_stream(stack, &path)
 }
 
-/// One record at a time over an open request: each is reported before the next one is sent.
+/// One record at a time over an open request: each is reported before the next one is sent. Over a plain
+/// socket: curl looks at answers only when it has something to send.
 fn open_stream(stack: &Stack, path: &str) -> Outcome {
     use std::io::{BufRead as _, BufReader, Write as _};
-    let mut command = Command::new("curl");
-    command
-        .args([
-            "--silent",
-            "--no-buffer",
-            "--max-time",
-            "30",
-            "--request",
-            "POST",
-            "--upload-file",
-            // A dot and not a dash: curl then looks at answers while it waits for more to send.
-            ".",
-        ])
-        .args([
-            "--header",
-            "Content-Type: application/json",
-            "--header",
-            "Transfer-Encoding: chunked",
-        ])
-        .args(["--header", "Expect:"])
-        .args([
-            "--header",
-            &format!("Authorization: Bearer {}", stack.token("producer")),
-        ])
-        .arg(format!("{}{path}", stack.fact("/producer/http")))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut client = command.spawn()?;
-    let mut input = client.stdin.take().ok_or("no stdin")?;
-    let mut output = BufReader::new(client.stdout.take().ok_or("no stdout")?);
+    let address = stack.fact("/producer/http").trim_start_matches("http://");
+    let mut client = std::net::TcpStream::connect(address)?;
+    client.set_read_timeout(Some(sluice_e2e::SOON))?;
+    let token = stack.token("producer");
+    write!(
+        client,
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )?;
+    let mut output = BufReader::new(client.try_clone()?).lines();
     for n in 0..3 {
-        write!(input, "{}", json!({"value": {"type": "JSON", "data": n}}))?;
-        input.flush()?;
-        let mut line = String::new();
-        output.read_line(&mut line)?;
-        let report: Value =
-            serde_json::from_str(&line).map_err(|error| format!("{error}: {line:?}"))?;
+        let record = json!({"value": {"type": "JSON", "data": n}}).to_string();
+        write!(client, "{:x}\r\n{record}\r\n", record.len())?;
+        let report = loop {
+            let line = output.next().ok_or("the stream ended")??;
+            // Between the reports stand the head and the sizes of chunks.
+            if line.starts_with('{') {
+                break serde_json::from_str::<Value>(&line)?;
+            }
+        };
         ensure_eq!(
             report["error_code"],
             json!(200),
             "report {n} comes while the stream is open"
         );
     }
-    drop(input);
-    ensure!(client.wait()?.success(), "the stream ends well");
+    write!(client, "0\r\n\r\n")?;
     Ok(())
 }
