@@ -90,6 +90,7 @@ fn tail(stack: &Stack) -> Outcome {
     append(&logs.join("app.log.1"), 100..150)?;
     append(&log, 150..200)?;
     wait_numbers(stack, "tail.lines", 200)?;
+    noted(&daemon, &log)?;
     // Copied and truncated, with lines that were not read yet; the daemon is dead meanwhile.
     daemon.kill()?;
     append(&log, 200..300)?;
@@ -98,6 +99,7 @@ fn tail(stack: &Stack) -> Outcome {
     append(&log, 300..350)?;
     daemon.again(stack, &settings)?;
     wait_numbers(stack, "tail.lines", 350)?;
+    noted(&daemon, &log)?;
     // Renamed while the daemon is dead; a compressed file is not read.
     daemon.kill()?;
     append(&log, 350..400)?;
@@ -144,6 +146,27 @@ fn tail(stack: &Stack) -> Outcome {
         "the key of a line is the path of its file"
     );
     Ok(())
+}
+
+/// Waits until the positions on disk say that a file was read to its end: without them nobody could know
+/// which copy of it goes on where.
+fn noted(daemon: &Daemon, log: &Path) -> Outcome {
+    let length = std::fs::metadata(log)?.len();
+    wait_for("the position is on disk", || {
+        let mut states = Vec::new();
+        for entry in std::fs::read_dir(daemon.dir())?.flatten() {
+            let path = entry.path();
+            states.extend([path.join("tail.json"), path]);
+        }
+        let texts = states
+            .iter()
+            .filter(|path| path.ends_with("tail.json"))
+            .filter_map(|path| std::fs::read_to_string(path).ok());
+        let noted = texts
+            .filter_map(|text| serde_json::from_str::<Value>(&text).ok())
+            .any(|state| state.to_string().contains(&format!("\"offset\":{length}")));
+        Ok(noted.then_some(()))
+    })
 }
 
 fn wait_count(stack: &Stack, topic: &str, count: usize) -> Outcome {

@@ -258,15 +258,13 @@ fn shared_work(stack: &Stack) -> Outcome {
         stopped.header("sluice-instance").is_some(),
         "it says who did it"
     );
-    let status = second
-        .api
-        .get(&format!("/consumers/{far}/status/"))?
-        .expect(200)?;
-    ensure_eq!(
-        status["observed"],
-        "stopped",
-        "and that is seen everywhere at once"
-    );
+    wait_for("that is seen everywhere", || {
+        let status = second
+            .api
+            .get(&format!("/consumers/{far}/status/"))?
+            .expect(200)?;
+        Ok((status["observed"] == "stopped").then_some(()))
+    })?;
     first
         .api
         .post_empty(&format!("/consumers/{far}/start/"))?
