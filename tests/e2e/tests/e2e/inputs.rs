@@ -153,10 +153,15 @@ fn tail(stack: &Stack) -> Outcome {
 fn noted(daemon: &Daemon, log: &Path) -> Outcome {
     let length = std::fs::metadata(log)?.len();
     wait_for("the position is on disk", || {
-        let mut states = Vec::new();
-        for entry in std::fs::read_dir(daemon.dir())?.flatten() {
-            let path = entry.path();
-            states.extend([path.join("tail.json"), path]);
+        let (mut states, mut dirs) = (Vec::new(), vec![daemon.dir().to_path_buf()]);
+        while let Some(dir) = dirs.pop() {
+            for path in std::fs::read_dir(dir)?.flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    states.push(path);
+                }
+            }
         }
         let texts = states
             .iter()

@@ -182,17 +182,15 @@ pub(super) fn made_again(stack: &Stack) -> Outcome {
         let now = status(&api, &consumer)?;
         Ok((now["observed"] == "stopped").then_some(()))
     })?;
-    let audit = api.get("/audit")?;
-    let rows = audit.expect(200)?.as_array().cloned().unwrap_or_default();
-    let drained = rows
-        .iter()
-        .find(|row| row["action"] == "drained" && row["consumer_id"] == consumer);
-    let after = drained.map(|row| row["after"].clone()).unwrap_or_default();
-    ensure_eq!(
-        after["offsets"][0]["offset"],
-        20,
-        "the final offsets are written down: {after}"
-    );
+    wait_for("the final offsets are written down", || {
+        let audit = api
+            .get(&format!("/audit?consumer_id={consumer}"))?
+            .expect(200)?;
+        let mut rows = audit.as_array().into_iter().flatten();
+        let drained = rows.find(|row| row["action"] == "drained");
+        let last = drained.map(|row| row["after"]["offsets"][0]["offset"].clone());
+        Ok((last == Some(json!(20))).then_some(()))
+    })?;
     let path = format!("/api/topics/{id}/delete");
     let filed = stack.admin("requester")?.post_empty(&path)?.expect(202)?;
     let approve = format!("/api/requests/{}/approve", filed["request_id"]);
