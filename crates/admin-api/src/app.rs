@@ -16,6 +16,7 @@ mod transition;
 use crate::error::Outcome;
 use rusqlite::Connection;
 use sluice_model::access::Actor;
+use sluice_model::audit::AuditRow;
 use sluice_model::lifecycle::Event;
 use sluice_model::policy::Policy;
 use sluice_model::problem::{Code, Problem};
@@ -26,6 +27,8 @@ use std::sync::Arc;
 
 /// The name under which the audit shows what the policy approved by itself.
 const POLICY: &str = "policy";
+/// What an approver is told whose approval is not enough.
+const COUNTED: &str = "Approval counted; another approver is needed";
 
 /// Who acts, when, and under which rules.
 #[derive(Clone, Debug)]
@@ -103,6 +106,31 @@ fn check_version(if_match: Option<i64>, version: i64) -> Outcome<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Appends an audit row about something that is no topic: a token, the policy.
+fn record(
+    connection: &Connection,
+    context: &Context,
+    action: &str,
+    before: Option<&impl serde::Serialize>,
+    after: Option<&impl serde::Serialize>,
+) -> Outcome<()> {
+    let row = AuditRow {
+        seq: 0,
+        at: context.now,
+        action: action.to_owned(),
+        kind: None,
+        topic_id: None,
+        topic_name: None,
+        requested_by: None,
+        actor: context.actor.account.clone(),
+        reason: None,
+        before: before.map(serde_json::to_value).transpose()?,
+        after: after.map(serde_json::to_value).transpose()?,
+        request_id: None,
+    };
+    crate::store::audit::append(connection, row)
 }
 
 /// Counts one approval of a request under the two-person rule; says whether it has enough now.

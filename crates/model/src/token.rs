@@ -4,9 +4,6 @@ use crate::access::Role;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The most characters of a label.
-pub const LABEL_CHARS_MAX: usize = 200;
-
 /// One token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenInfo {

@@ -2,7 +2,8 @@
 
 use super::transition::{Note, facts, record, transition};
 use super::{
-    Context, Decision, approve, check_reason, check_version, delete, petition, request, topic,
+    COUNTED, Context, Decision, approve, check_reason, check_version, delete, petition, request,
+    topic,
 };
 use crate::error::Outcome;
 use crate::store::requests;
@@ -33,11 +34,7 @@ pub fn decide(
 
 fn decided(event: Event, before: &Topic, topic: &Topic) -> Decided {
     let waits = event == Event::Approve && before.status == topic.status;
-    let message = if waits {
-        "Approval counted; another approver is needed"
-    } else {
-        message(event)
-    };
+    let message = if waits { COUNTED } else { message(event) };
     Decided {
         message: message.to_owned(),
         topic_id: topic.topic_id,

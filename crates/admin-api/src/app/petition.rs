@@ -1,7 +1,7 @@
 //! Requests about a topic that exists, of kind change or delete: filing them and deciding about them.
 
 use super::transition::{Note, facts, record, write};
-use super::{Context, Decision, approve, check_open_requests, decide, delete};
+use super::{COUNTED, Context, Decision, approve, check_open_requests, decide, delete};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, requests};
 use rusqlite::Connection;
@@ -47,7 +47,7 @@ pub(super) fn file(
     let mut request = Request {
         request_id: 0,
         kind: petition.kind,
-        approvals_needed: i64::try_from(approvals.needed()).unwrap_or(1),
+        approvals_needed: approvals.needed(),
         approved_by: Vec::new(),
         status: RequestStatus::Pending,
         topic_id: topic.topic_id,
@@ -100,7 +100,7 @@ pub(super) fn decide(
             if !approve(context, &mut request)? {
                 decide::count_approval(connection, context, before, &mut request, reason)?;
                 return Ok(Decided {
-                    message: "Approval counted; another approver is needed".to_owned(),
+                    message: COUNTED.to_owned(),
                     topic_id: before.topic_id,
                     status: before.status,
                     version: before.version,

@@ -1,10 +1,9 @@
 //! Writing a new version of the policy.
 
-use super::{Context, check_version};
+use super::{Context, check_version, record};
 use crate::error::Outcome;
-use crate::store::{audit, policies};
+use crate::store::policies;
 use rusqlite::Connection;
-use sluice_model::audit::AuditRow;
 use sluice_model::policy::Policy;
 
 /// Appends a version; answers its number.
@@ -22,20 +21,12 @@ pub fn write(
     check_version(if_match, version)?;
     let before = current.map_or_else(|| Policy::clone(&context.policy), |(_, policy)| policy);
     let version = policies::append(connection, policy, &context.actor.account, context.now)?;
-    let row = AuditRow {
-        seq: 0,
-        at: context.now,
-        action: "policy_written".to_owned(),
-        kind: None,
-        topic_id: None,
-        topic_name: None,
-        requested_by: None,
-        actor: context.actor.account.clone(),
-        reason: None,
-        before: Some(serde_json::to_value(before)?),
-        after: Some(serde_json::to_value(policy)?),
-        request_id: None,
-    };
-    audit::append(connection, row)?;
+    record(
+        connection,
+        context,
+        "policy_written",
+        Some(&before),
+        Some(policy),
+    )?;
     Ok(version)
 }

@@ -37,7 +37,7 @@ pub fn request_topic(
     let mut topic = new_row(context, asked, &name, &spec);
     topic.topic_id = topics::insert(connection, &name, &topic)?;
     let mut request = new_request(context, &topic, spec, asked.description.clone());
-    request.approvals_needed = i64::try_from(approvals.needed()).unwrap_or(1);
+    request.approvals_needed = approvals.needed();
     request.request_id = requests::insert(connection, &request)?;
     let note = Note {
         action: "request",

@@ -1,10 +1,9 @@
 //! Making and revoking API tokens. Only the hash reaches this file.
 
-use super::Context;
+use super::{Context, record};
 use crate::error::Outcome;
-use crate::store::{audit, tokens};
+use crate::store::tokens;
 use rusqlite::Connection;
-use sluice_model::audit::AuditRow;
 use sluice_model::problem::{Code, Problem};
 use sluice_model::token::{NewToken, TokenInfo};
 
@@ -33,7 +32,13 @@ pub fn create(
         last_used_at: None,
     };
     info.token_id = tokens::insert(connection, hash, &info)?;
-    record(connection, context, "token_created", None, Some(&info))?;
+    record(
+        connection,
+        context,
+        "token_created",
+        None::<&()>,
+        Some(&info),
+    )?;
     Ok(info)
 }
 
@@ -50,29 +55,11 @@ pub fn revoke(connection: &Connection, context: &Context, token_id: i64) -> Outc
         return Err(Problem::new(Code::Conflict, detail).into());
     }
     tokens::delete(connection, token_id)?;
-    record(connection, context, "token_revoked", Some(&info), None)
-}
-
-fn record(
-    connection: &Connection,
-    context: &Context,
-    action: &str,
-    before: Option<&TokenInfo>,
-    after: Option<&TokenInfo>,
-) -> Outcome<()> {
-    let row = AuditRow {
-        seq: 0,
-        at: context.now,
-        action: action.to_owned(),
-        kind: None,
-        topic_id: None,
-        topic_name: None,
-        requested_by: None,
-        actor: context.actor.account.clone(),
-        reason: None,
-        before: before.map(serde_json::to_value).transpose()?,
-        after: after.map(serde_json::to_value).transpose()?,
-        request_id: None,
-    };
-    audit::append(connection, row)
+    record(
+        connection,
+        context,
+        "token_revoked",
+        Some(&info),
+        None::<&()>,
+    )
 }

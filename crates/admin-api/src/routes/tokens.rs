@@ -12,8 +12,8 @@ use sluice_model::access::Role;
 use sluice_model::body::Body;
 use sluice_model::problem::Problem;
 use sluice_model::time::Timestamp;
-use sluice_model::token::{CreatedToken, LABEL_CHARS_MAX, NewToken, TokenInfo};
-use sluice_model::topic::LABEL_CHARS_MAX as ACCOUNT_CHARS_MAX;
+use sluice_model::token::{CreatedToken, NewToken, TokenInfo};
+use sluice_model::topic::LABEL_CHARS_MAX;
 use sluice_service::http::body::JsonBytes;
 use sluice_service::http::problem::{Failure, internal};
 use sluice_service::now;
@@ -81,8 +81,8 @@ fn new_token(bytes: &[u8], now: Timestamp) -> Result<NewToken, Problem> {
     let length = account.chars().count();
     if account.trim().is_empty() {
         body.invalid("account", "is empty");
-    } else if length > ACCOUNT_CHARS_MAX || account.chars().any(char::is_control) {
-        let message = format!("has at most {ACCOUNT_CHARS_MAX} characters, none of them control");
+    } else if length > LABEL_CHARS_MAX || account.chars().any(char::is_control) {
+        let message = format!("has at most {LABEL_CHARS_MAX} characters, none of them control");
         body.invalid("account", message);
     }
     let words = body.texts("roles").unwrap_or_default();

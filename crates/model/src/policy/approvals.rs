@@ -20,7 +20,7 @@ pub enum Approvals {
 
 impl Approvals {
     /// How many.
-    pub const fn needed(self) -> usize {
+    pub const fn needed(self) -> i64 {
         match self {
             Self::Auto => 0,
             Self::One => 1,

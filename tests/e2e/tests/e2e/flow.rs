@@ -9,7 +9,6 @@ use sluice_e2e::{Outcome, ensure, ensure_eq, kafka, wait_for};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[(
     "an approval during full ingest keeps the order of every key",
@@ -97,8 +96,11 @@ fn approved_at_full_speed(stack: &Stack) -> Outcome {
             wait_for("the topic is live under load", || {
                 Ok((stack.flow(topic)?["state"] == "live").then_some(()))
             })?;
-            std::thread::sleep(Duration::from_millis(300));
-            Ok(())
+            let then = stack.flow(topic)?["delivered"].as_u64().unwrap_or_default();
+            wait_for("it flows on while it is live", || {
+                let now = stack.flow(topic)?["delivered"].as_u64().unwrap_or_default();
+                Ok((now > then + 1000).then_some(()))
+            })
         })();
         stop.store(true, Ordering::Relaxed);
         let sent = sender.join().map_err(|_| "the sender panicked")?;
