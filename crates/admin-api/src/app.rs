@@ -158,6 +158,7 @@ impl Context {
             account: POLICY.to_owned(),
             roles: Vec::new(),
             scopes: Vec::new(),
+            teams: Vec::new(),
             expires_at: None,
         };
         Self {

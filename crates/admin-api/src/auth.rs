@@ -68,6 +68,7 @@ impl Tokens {
                         account: info.account,
                         roles: info.roles,
                         scopes: info.scopes,
+                        teams: Vec::new(),
                         expires_at: info.expires_at,
                     },
                     used: used.unwrap_or_default(),
@@ -150,6 +151,7 @@ fn anonymous(role: Role) -> Actor {
         account: "anonymous".to_owned(),
         roles: vec![role],
         scopes: Vec::new(),
+        teams: Vec::new(),
         expires_at: None,
     }
 }

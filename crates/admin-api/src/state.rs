@@ -131,6 +131,7 @@ impl State {
             account: "reconciler".to_owned(),
             roles: Vec::new(),
             scopes: Vec::new(),
+            teams: Vec::new(),
             expires_at: None,
         })
     }

@@ -87,6 +87,9 @@ pub struct Actor {
     /// Narrower limits of this credential; empty means all that the roles allow.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// The teams that the account is in.
+    #[serde(default)]
+    pub teams: Vec<String>,
     /// When the credential ends, if it does.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,

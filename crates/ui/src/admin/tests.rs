@@ -23,6 +23,7 @@ pub(crate) fn viewer(roles: &[Role]) -> Viewer {
             account: "ana".to_owned(),
             roles: roles.to_vec(),
             scopes: Vec::new(),
+            teams: Vec::new(),
             expires_at: None,
         },
         troubles: vec![Trouble {
