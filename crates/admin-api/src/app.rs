@@ -5,6 +5,7 @@
 pub mod change;
 pub mod decide;
 pub mod delete;
+pub mod drift;
 pub mod observe;
 mod petition;
 pub mod policy;
@@ -108,6 +109,13 @@ fn check_version(if_match: Option<i64>, version: i64) -> Outcome<()> {
     }
 }
 
+/// What an audit row says beside its two documents.
+#[derive(Clone, Copy, Debug, Default)]
+struct About<'a> {
+    topic_name: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
 /// Appends an audit row about something that is no topic: a token, the policy.
 fn record(
     connection: &Connection,
@@ -116,16 +124,28 @@ fn record(
     before: Option<&impl serde::Serialize>,
     after: Option<&impl serde::Serialize>,
 ) -> Outcome<()> {
+    let about = About::default();
+    record_about(connection, context, action, before, after, about)
+}
+
+fn record_about(
+    connection: &Connection,
+    context: &Context,
+    action: &str,
+    before: Option<&impl serde::Serialize>,
+    after: Option<&impl serde::Serialize>,
+    about: About<'_>,
+) -> Outcome<()> {
     let row = AuditRow {
         seq: 0,
         at: context.now,
         action: action.to_owned(),
         kind: None,
         topic_id: None,
-        topic_name: None,
+        topic_name: about.topic_name.map(str::to_owned),
         requested_by: None,
         actor: context.actor.account.clone(),
-        reason: None,
+        reason: about.reason.map(str::to_owned),
         before: before.map(serde_json::to_value).transpose()?,
         after: after.map(serde_json::to_value).transpose()?,
         request_id: None,

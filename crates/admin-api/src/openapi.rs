@@ -1,8 +1,8 @@
 //! The OpenAPI document.
 
 use crate::routes::{
-    audit, decisions, events, policy, poll, producers, requests, service, subscriptions, tokens,
-    topics,
+    audit, decisions, drift, events, policy, poll, producers, requests, service, subscriptions,
+    tokens, topics,
 };
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 #[openapi(
     info(title = "Sluice admin API", description = "Governance of Kafka topics: ask, decide, follow."),
     paths(
-        service::health, service::whoami, service::stats, service::drift,
+        service::health, service::whoami, service::stats, drift::list, drift::remedy,
         policy::get, policy::put, policy::try_out,
         topics::list, topics::create, topics::get, topics::by_name, topics::change,
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,

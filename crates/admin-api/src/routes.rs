@@ -4,6 +4,7 @@ pub mod audit;
 pub mod command;
 pub mod decisions;
 pub mod docs;
+pub mod drift;
 pub mod events;
 pub mod policy;
 pub mod poll;
@@ -44,7 +45,8 @@ fn about_the_service(api: &mut web::ServiceConfig) {
     api.service(web::resource("/health").route(web::get().to(service::health)))
         .service(web::resource("/whoami").route(web::get().to(service::whoami)))
         .service(web::resource("/stats").route(web::get().to(service::stats)))
-        .service(web::resource("/drift").route(web::get().to(service::drift)))
+        .service(web::resource("/drift").route(web::get().to(drift::list)))
+        .service(web::resource("/drift/{verb}").route(web::post().to(drift::remedy)))
         .service(
             web::resource("/policy")
                 .route(web::get().to(policy::get))

@@ -5,7 +5,7 @@ use crate::auth::{Tokens, read_bootstrap};
 use crate::error::AppError;
 use crate::hub::{Heads, Hub};
 use crate::producers::Producers;
-use crate::reconciler::drift::Drift;
+use crate::reconciler::drift::Board;
 use crate::settings::Settings;
 use crate::store;
 use anyhow::Context as _;
@@ -47,7 +47,7 @@ pub struct State {
     /// The daemons that were heard.
     pub producers: Arc<Producers>,
     /// What differs between here and Kafka.
-    pub drift: Arc<Drift>,
+    pub drift: Arc<Board>,
     /// Wakes the reconciler.
     pub nudge: Arc<Notify>,
     /// What is broken.

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod changes;
+pub mod drift;
 pub mod idempotency;
 pub mod policies;
 pub mod requests;

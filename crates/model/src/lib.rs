@@ -11,6 +11,7 @@ pub mod access;
 pub mod audit;
 pub mod body;
 pub mod consumer;
+pub mod drift;
 pub mod lifecycle;
 pub mod name;
 pub mod page;

@@ -1,12 +1,14 @@
 //! The pages of governance.
 
 mod activity;
+mod drift;
 mod overview;
 mod requests;
 mod topic;
 mod topics;
 
 pub use activity::{Audit, Subscriptions, audit, producers, subscriptions};
+pub use drift::drift;
 pub use overview::{Overview, overview};
 pub use requests::{Inbox, Tab, inbox, request};
 pub use topic::{TopicPage, topic};

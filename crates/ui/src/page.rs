@@ -59,6 +59,11 @@ impl Service {
                     word: "Producers",
                 },
                 NavItem {
+                    href: "/ui/drift",
+                    icon: "alert",
+                    word: "Drift",
+                },
+                NavItem {
                     href: "/ui/audit",
                     icon: "book",
                     word: "Audit",
@@ -142,6 +147,10 @@ pub fn notice(did: &str) -> Option<&'static str> {
         "deactivate" => "Deactivated: producers hold their records, consumers drain.",
         "reactivate" => "Reactivated.",
         "change" => "The change is asked for. Somebody with the role approver decides about it.",
+        "adopt" => "Adopted: what Kafka has is approved now.",
+        "restore" => "Kafka gets back what is approved.",
+        "ignore" => "It may stay as it is.",
+        "heed" => "It is shown again.",
         "delete" => "The deletion is asked for. Somebody with the role approver decides about it.",
         "subscribe" => "Subscribed.",
         "unsubscribe" => "Unsubscribed.",

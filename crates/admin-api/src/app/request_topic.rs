@@ -30,9 +30,7 @@ pub fn request_topic(
         } => (name, spec, approvals),
         Verdict::Refuse(faults) => return Err(Problem::from_errors(Code::Invalid, faults).into()),
     };
-    if let Some(taken) = topics::open_by_collision(connection, &name.collision_key())? {
-        return Err(taken_problem(&name, &taken));
-    }
+    check_free(connection, &name)?;
     check_open_requests(connection, context)?;
     let mut topic = new_row(context, asked, &name, &spec);
     topic.topic_id = topics::insert(connection, &name, &topic)?;
@@ -69,6 +67,14 @@ pub fn request_topic(
         request_id: request.request_id,
         version: topic.version,
     })
+}
+
+/// A name is free while no open topic has it or collides with it.
+pub(super) fn check_free(connection: &Connection, name: &TopicName) -> Outcome<()> {
+    match topics::open_by_collision(connection, &name.collision_key())? {
+        Some(taken) => Err(taken_problem(name, &taken)),
+        None => Ok(()),
+    }
 }
 
 fn taken_problem(name: &TopicName, taken: &Topic) -> AppError {

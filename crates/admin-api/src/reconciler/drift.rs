@@ -1,31 +1,13 @@
-//! Drift: where Kafka and governance disagree. Reported, never mended by itself.
+//! Drift: where Kafka and governance disagree. Reported here; somebody says what is to be done.
 
 use super::cluster::SetConfigs;
 use super::plan::{Cluster, Seen};
-use serde::Serialize;
+use sluice_model::drift::{Drift, DriftKey, DriftKind};
 use sluice_model::lifecycle::State;
 use sluice_model::time::Timestamp;
-use sluice_model::topic::Topic;
+use sluice_model::topic::{Topic, TopicSpec};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-
-/// One disagreement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Entry {
-    /// Which topic.
-    pub topic_name: String,
-    /// `orphan` (Kafka has it, nobody approved it), `missing`, `recreated` (another topic of the same name),
-    /// `config`, `partitions` or `replication`.
-    pub kind: &'static str,
-    /// Which config, if it is about one.
-    pub key: Option<String>,
-    /// What was approved.
-    pub want: Option<String>,
-    /// What Kafka has.
-    pub have: Option<String>,
-    /// Since when it is known here.
-    pub first_seen: Timestamp,
-}
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What takes longer to find out than a look at the metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,31 +20,57 @@ pub struct Details {
 
 /// What is known now.
 #[derive(Debug, Default)]
-pub struct Drift {
-    entries: Mutex<Vec<Entry>>,
+pub struct Board {
+    known: Mutex<Known>,
 }
 
-impl Drift {
+#[derive(Debug, Default)]
+struct Known {
+    entries: Vec<Drift>,
+    there: BTreeMap<String, TopicSpec>,
+}
+
+impl Board {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes the result of a pass; entries that were known keep the time they were first seen.
-    pub fn update(&self, mut found: Vec<Entry>) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn update(&self, mut found: Vec<Drift>, cluster: &Cluster, details: &Details) {
+        let mut known = self.known();
         for entry in &mut found {
-            let same = |old: &&Entry| {
-                (&old.topic_name, old.kind, &old.key) == (&entry.topic_name, entry.kind, &entry.key)
-            };
-            if let Some(old) = entries.iter().find(same) {
+            if let Some(old) = known.entries.iter().find(|old| old.of == entry.of) {
                 entry.first_seen = old.first_seen;
             }
         }
-        *entries = found;
+        let names: BTreeSet<&String> = found.iter().map(|entry| &entry.of.topic_name).collect();
+        let there = names.into_iter().filter_map(|name| {
+            let seen = cluster.topics.get(name)?;
+            Some((name.clone(), spec(seen, details.configs.get(name))))
+        });
+        known.there = there.collect();
+        known.entries = found;
     }
 
     /// All entries, by topic.
-    pub fn all(&self) -> Vec<Entry> {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn all(&self) -> Vec<Drift> {
+        self.known().entries.clone()
+    }
+
+    /// One entry, and what Kafka has under that name.
+    pub fn find(&self, of: &DriftKey) -> Option<(Drift, Option<TopicSpec>)> {
+        let known = self.known();
+        let entry = known.entries.iter().find(|entry| entry.of == *of)?;
+        Some((entry.clone(), known.there.get(&of.topic_name).cloned()))
+    }
+}
+
+/// A topic of Kafka in the words of a request.
+fn spec(seen: &Seen, configs: Option<&BTreeMap<String, String>>) -> TopicSpec {
+    TopicSpec {
+        partitions: i32::try_from(seen.partitions).unwrap_or(i32::MAX),
+        replication_factor: i16::try_from(seen.replicas).unwrap_or(i16::MAX),
+        configs: configs.cloned().unwrap_or_default(),
     }
 }
 
@@ -72,15 +80,15 @@ pub fn compare(
     cluster: &Cluster,
     details: &Details,
     now: Timestamp,
-) -> Vec<Entry> {
+) -> Vec<Drift> {
     let rows: BTreeMap<_, _> = topics
         .iter()
         .map(|topic| (topic.topic_name.as_str(), topic))
         .collect();
     let names = cluster.topics.keys();
     let orphans = names.filter(|name| !name.starts_with("__") && !rows.contains_key(name.as_str()));
-    let mut found: Vec<Entry> = orphans
-        .map(|name| entry(name, "orphan", None, now))
+    let mut found: Vec<Drift> = orphans
+        .map(|name| entry(name, DriftKind::Orphan, None, now))
         .collect();
     for topic in topics {
         if !matches!(topic.status, State::Active | State::Inactive) {
@@ -89,7 +97,7 @@ pub fn compare(
         let name = topic.topic_name.as_str();
         match cluster.topics.get(name) {
             None if topic.purge_started_at.is_none() => {
-                found.push(entry(name, "missing", None, now));
+                found.push(entry(name, DriftKind::Missing, None, now));
             }
             // What differs while a change is on its way is no news.
             Some(seen) if topic.change_request_id.is_none() => {
@@ -103,36 +111,39 @@ pub fn compare(
 
 fn entry(
     name: &str,
-    kind: &'static str,
+    kind: DriftKind,
     differs: Option<(Option<String>, Option<String>)>,
     now: Timestamp,
-) -> Entry {
+) -> Drift {
     let (want, have) = differs.unwrap_or_default();
-    Entry {
-        topic_name: name.to_owned(),
-        kind,
-        key: None,
+    Drift {
+        of: DriftKey {
+            topic_name: name.to_owned(),
+            kind,
+            key: None,
+        },
         want,
         have,
         first_seen: now,
+        ignored: None,
     }
 }
 
-fn differing(topic: &Topic, seen: &Seen, details: &Details, now: Timestamp) -> Vec<Entry> {
+fn differing(topic: &Topic, seen: &Seen, details: &Details, now: Timestamp) -> Vec<Drift> {
     let name = topic.topic_name.as_str();
     let figures = [
         (
-            "partitions",
+            DriftKind::Partitions,
             Some(topic.partitions.to_string()),
             Some(seen.partitions.to_string()),
         ),
         (
-            "replication",
+            DriftKind::Replication,
             Some(topic.replication_factor.to_string()),
             Some(seen.replicas.to_string()),
         ),
         (
-            "recreated",
+            DriftKind::Recreated,
             topic.kafka_id.clone(),
             details
                 .ids
@@ -142,7 +153,7 @@ fn differing(topic: &Topic, seen: &Seen, details: &Details, now: Timestamp) -> V
                 .or_else(|| topic.kafka_id.clone()),
         ),
     ];
-    let mut found: Vec<Entry> = figures
+    let mut found: Vec<Drift> = figures
         .into_iter()
         .filter(|(_, want, have)| want != have)
         .map(|(kind, want, have)| entry(name, kind, Some((want, have)), now))
@@ -154,8 +165,13 @@ fn differing(topic: &Topic, seen: &Seen, details: &Details, now: Timestamp) -> V
     for key in keys {
         let (want, have) = (topic.configs.get(key), configs.get(key));
         if want != have {
-            let mut entry = entry(name, "config", Some((want.cloned(), have.cloned())), now);
-            entry.key = Some(key.clone());
+            let mut entry = entry(
+                name,
+                DriftKind::Config,
+                Some((want.cloned(), have.cloned())),
+                now,
+            );
+            entry.of.key = Some(key.clone());
             found.push(entry);
         }
     }
@@ -194,7 +210,7 @@ mod tests {
         );
         let kinds: Vec<_> = found
             .iter()
-            .map(|e| (e.topic_name.as_str(), e.kind))
+            .map(|e| (e.of.topic_name.as_str(), e.of.kind.as_str()))
             .collect();
         assert_eq!(
             kinds,
@@ -227,8 +243,8 @@ mod tests {
             .iter()
             .map(|e| {
                 (
-                    e.kind,
-                    e.key.as_deref(),
+                    e.of.kind.as_str(),
+                    e.of.key.as_deref(),
                     e.want.as_deref(),
                     e.have.as_deref(),
                 )

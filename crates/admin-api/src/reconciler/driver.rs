@@ -83,10 +83,10 @@ async fn pass(
     apply::apply(state, kafka, steps, &cluster).await?;
     let interval = state.settings.reconcile.interval;
     if !busy && detailed.due(interval) {
-        detailed.refresh(state, kafka, &topics).await?;
+        detailed.refresh(state, kafka, &topics, &cluster).await?;
     }
     let found = drift::compare(&topics, &cluster, &detailed.details, now());
-    state.drift.update(found);
+    state.drift.update(found, &cluster, &detailed.details);
     Ok(if busy {
         interval.min(RETRY)
     } else {
@@ -114,14 +114,15 @@ impl Detailed {
         state: &State,
         kafka: &Kafka,
         topics: &[Topic],
+        cluster: &plan::Cluster,
     ) -> Result<(), ClusterError> {
         let started = Instant::now();
-        let there =
-            |topic: &&Topic| matches!(topic.status, TopicState::Active | TopicState::Inactive);
-        let names: Vec<String> = topics
-            .iter()
-            .filter(there)
-            .map(|topic| topic.topic_name.clone())
+        // Orphans, too: who adopts one adopts its configs.
+        let names: Vec<String> = cluster
+            .topics
+            .keys()
+            .filter(|name| !name.starts_with("__"))
+            .cloned()
             .collect();
         self.details = drift::Details {
             configs: kafka.set_configs(&names).await?,

@@ -1,7 +1,6 @@
-//! The service itself: health, figures, the caller, the policy, drift.
+//! The service itself: health, figures, the caller.
 
 use crate::auth::Caller;
-use crate::reconciler::drift::Entry;
 use crate::state::State;
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -40,16 +39,6 @@ pub async fn stats(state: web::Data<State>, caller: Caller) -> Result<HttpRespon
         .read(|c| store::topics::stats(c, now()))
         .await?;
     Ok(HttpResponse::Ok().json(stats))
-}
-
-/// Where Kafka and governance disagree.
-///
-/// # Errors
-/// 401, 403.
-#[utoipa::path(get, path = "/api/drift", tag = "service", responses((status = 200, body = Vec<Entry>)))]
-pub async fn drift(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
-    caller.may(Role::Viewer)?;
-    Ok(HttpResponse::Ok().json(state.drift.all()))
 }
 
 /// Prometheus text.

@@ -48,6 +48,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 )
                 .route("/subscriptions/remove", web::post().to(forms::unsubscribe))
                 .route("/producers", web::get().to(pages::producers))
+                .route("/drift", web::get().to(pages::drift))
+                .route("/drift/{verb}", web::post().to(forms::drift))
                 .route("/audit", web::get().to(pages::audit))
                 .default_service(web::to(nothing_here)),
         );

@@ -78,7 +78,8 @@ pub fn insert(connection: &Connection, name: &TopicName, topic: &Topic) -> Outco
 /// When SQLite fails.
 pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
     connection.execute(
-        "UPDATE topics SET status = :status, partitions = :partitions, configs = :configs,
+        "UPDATE topics SET status = :status, partitions = :partitions,
+             replication_factor = :replication_factor, configs = :configs,
              change_request_id = :change_request_id, approved_at = :approved_at, activated_at = :activated_at,
              deactivated_at = :deactivated_at, ended_at = :ended_at, reason = :reason, purge_after = :purge_after,
              purge_started_at = :purge_started_at, version = :version, attempts = :attempts,
@@ -87,6 +88,7 @@ pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
         named_params! {
             ":status": topic.status.as_str(),
             ":partitions": topic.partitions,
+            ":replication_factor": topic.replication_factor,
             ":configs": serde_json::to_string(&topic.configs)?,
             ":change_request_id": topic.change_request_id,
             ":approved_at": millis(topic.approved_at),

@@ -12,6 +12,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         approved_change,
     ),
     ("what is changed behind our back is drift", drift),
+    (
+        "an orphan becomes a governed topic when it is adopted",
+        orphan,
+    ),
 ];
 
 /// Answers the id of an active topic of one partition.
@@ -118,6 +122,22 @@ fn drift(stack: &Stack) -> Outcome {
         (&json!("retention.ms"), &json!("86400000"), &json!("5000")),
         "which, what was approved and what is there"
     );
+    let approver = stack.admin("approver")?;
+    let this = json!({"topic_name": topic, "kind": "config", "key": "retention.ms"});
+    let asked = stack
+        .admin("requester")?
+        .post("/api/drift/restore", &this)?;
+    ensure_eq!(asked.status, 403, "only approvers mend drift");
+    approver.post("/api/drift/restore", &this)?.expect(200)?;
+    wait_for("what was approved is back in Kafka", || {
+        let value = kafka::topic_config(stack.bootstrap(), topic, "retention.ms")?;
+        Ok((value.as_deref() == Some("86400000")).then_some(()))
+    })?;
+    wait_for("it is no drift any more", || {
+        Ok(entries("config")?.is_none().then_some(()))
+    })?;
+    let again = approver.post("/api/drift/restore", &this)?;
+    ensure_eq!(again.status, 404, "what is mended is gone");
     kafka::delete(stack.bootstrap(), topic)?;
     wait_for("it is reported missing", || entries("missing"))?;
     kafka::create(stack.bootstrap(), topic, 1)?;
@@ -126,4 +146,41 @@ fn drift(stack: &Stack) -> Outcome {
     })?;
     kafka::delete(stack.bootstrap(), topic)?;
     Ok(())
+}
+
+fn orphan(stack: &Stack) -> Outcome {
+    let topic = "change.orphan";
+    kafka::create(stack.bootstrap(), topic, 2)?;
+    let this = json!({"topic_name": topic, "kind": "orphan"});
+    let viewer = stack.admin("viewer")?;
+    let listed = |path: &str| -> Outcome<bool> {
+        let all = viewer.get(path)?.expect(200)?;
+        let mut names = all.as_array().into_iter().flatten();
+        Ok(names.any(|entry| entry["topic_name"] == topic))
+    };
+    wait_for("the orphan is reported", || {
+        Ok(listed("/api/drift")?.then_some(()))
+    })?;
+    let approver = stack.admin("approver")?;
+    approver.post("/api/drift/ignore", &this)?.expect(200)?;
+    ensure_eq!(listed("/api/drift")?, false, "it may stay");
+    ensure_eq!(
+        listed("/api/drift?ignored=true")?,
+        true,
+        "and is not forgotten"
+    );
+    approver.post("/api/drift/adopt", &this)?.expect(200)?;
+    let row = viewer
+        .get(&format!("/api/topics/by-name/{topic}"))?
+        .expect(200)?;
+    ensure_eq!(
+        (&row["status"], &row["partitions"]),
+        (&json!("active"), &json!(2)),
+        "as Kafka has it"
+    );
+    let sent = stack
+        .producer("producer")?
+        .post(&format!("/topics/{topic}"), &json!({"n": 1}))?;
+    ensure_eq!(sent.status / 100, 2, "records flow");
+    stack.wait_live(topic)
 }

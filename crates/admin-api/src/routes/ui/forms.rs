@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use rusqlite::Connection;
 use serde_json::json;
 use sluice_model::access::{Actor, Role};
+use sluice_model::drift::{DriftKey, DriftKind};
 use sluice_model::lifecycle::Event;
 use sluice_model::problem::{Code, Problem};
 use sluice_model::subscription::SubscriptionKey;
@@ -242,4 +243,24 @@ pub(super) async fn unsubscribe(
     };
     command::run(&state, &request, visitor.0, b"", work).await?;
     Ok(redirect("/ui/subscriptions?did=unsubscribe"))
+}
+
+/// `POST /ui/drift/{verb}`
+pub(super) async fn drift(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+    form: FormFields,
+) -> Answer {
+    require(&visitor.0, Role::Approver)?;
+    let remedy = crate::routes::drift::verb(&request)?;
+    let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
+    let unknown = || Problem::invalid("/kind", "is no kind of drift");
+    let of = DriftKey {
+        topic_name: text("topic_name"),
+        kind: DriftKind::parse(&text("kind")).ok_or_else(unknown)?,
+        key: Some(text("key")).filter(|key| !key.is_empty()),
+    };
+    crate::routes::drift::act(&state, visitor.0, remedy, of, None).await?;
+    Ok(redirect(&format!("/ui/drift?did={}", remedy.as_str())))
 }

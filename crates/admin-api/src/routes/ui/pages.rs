@@ -261,6 +261,17 @@ pub(super) async fn producers(
     Ok(show(admin::producers(&viewer, &state.producers.all())))
 }
 
+/// `GET /ui/drift`
+pub(super) async fn drift(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let found = crate::routes::drift::known(&state, true).await?;
+    let viewer = viewer(&request, &state, visitor.0).await;
+    Ok(show(admin::drift(&viewer, &found)))
+}
+
 /// `GET /ui/audit`
 pub(super) async fn audit(
     request: HttpRequest,
