@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time for one call to Kafka.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,13 +38,25 @@ fn config(bootstrap: &str) -> ClientConfig {
     config
 }
 
+/// What Kafka answers, once it does: a broker that just started names old leaders and errors for a moment.
+fn settled<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Outcome<T> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
 /// The partitions of a topic and the least number of replicas; `None` when Kafka has no such topic.
 ///
 /// # Errors
 /// When Kafka does not answer.
 pub fn shape(bootstrap: &str, topic: &str) -> Outcome<Option<(usize, usize)>> {
     let consumer: BaseConsumer = config(bootstrap).create()?;
-    let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
+    let metadata = settled(|| consumer.fetch_metadata(None, TIMEOUT))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     Ok(found.map(|found| {
         let replicas = found.partitions().iter().map(|p| p.replicas().len()).min();
@@ -58,7 +70,7 @@ pub fn shape(bootstrap: &str, topic: &str) -> Outcome<Option<(usize, usize)>> {
 /// When Kafka does not answer, or there is none.
 pub fn leader(bootstrap: &str, topic: &str, partition: i32) -> Outcome<i32> {
     let consumer: BaseConsumer = config(bootstrap).create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let metadata = settled(|| consumer.fetch_metadata(Some(topic), TIMEOUT))?;
     let found = metadata.topics().first().and_then(|found| {
         let mut partitions = found.partitions().iter();
         partitions.find(|found| found.id() == partition)
@@ -155,7 +167,7 @@ pub fn count(bootstrap: &str, topic: &str) -> Outcome<usize> {
     let (partitions, _) = shape(bootstrap, topic)?.unwrap_or_default();
     let mut count = 0;
     for partition in 0..i32::try_from(partitions)? {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        let (low, high) = settled(|| consumer.fetch_watermarks(topic, partition, TIMEOUT))?;
         count += usize::try_from(high - low)?;
     }
     Ok(count)
@@ -167,7 +179,7 @@ pub fn count(bootstrap: &str, topic: &str) -> Outcome<usize> {
 /// When Kafka does not answer, or does not give in time what it says it has.
 pub fn read_all(bootstrap: &str, topic: &str) -> Outcome<Vec<Stored>> {
     let consumer: BaseConsumer = config(bootstrap).create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let metadata = settled(|| consumer.fetch_metadata(Some(topic), TIMEOUT))?;
     let partitions = metadata
         .topics()
         .first()
@@ -175,7 +187,7 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Outcome<Vec<Stored>> {
     let mut wanted = 0;
     let mut assignment = TopicPartitionList::new();
     for partition in 0..i32::try_from(partitions)? {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        let (low, high) = settled(|| consumer.fetch_watermarks(topic, partition, TIMEOUT))?;
         wanted += usize::try_from(high - low)?;
         assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
