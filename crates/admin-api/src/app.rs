@@ -17,7 +17,7 @@ mod transition;
 use crate::error::Outcome;
 use rusqlite::Connection;
 use sluice_model::access::Actor;
-use sluice_model::audit::AuditRow;
+use sluice_model::audit::{AuditRow, Source};
 use sluice_model::lifecycle::Event;
 use sluice_model::policy::Policy;
 use sluice_model::problem::{Code, Problem};
@@ -38,6 +38,8 @@ pub struct Context {
     pub actor: Actor,
     /// When.
     pub now: Timestamp,
+    /// From where, for the audit.
+    pub source: Source,
     /// The rules for requests.
     pub policy: Arc<Policy>,
     /// The times of the lifecycle.
@@ -149,6 +151,8 @@ fn record_about(
         before: before.map(serde_json::to_value).transpose()?,
         after: after.map(serde_json::to_value).transpose()?,
         request_id: None,
+        on_behalf_of: None,
+        source: Some(context.source.clone()),
     };
     crate::store::audit::append(connection, row)
 }
@@ -183,6 +187,10 @@ impl Context {
         };
         Self {
             actor,
+            source: Source {
+                interface: POLICY.to_owned(),
+                ..self.source.clone()
+            },
             ..self.clone()
         }
     }

@@ -19,7 +19,7 @@ use utoipa::{Modify, OpenApi};
         poll::routes, poll::active, poll::changes, events::events,
         subscriptions::list, subscriptions::add, subscriptions::remove,
         producers::list, producers::heartbeat,
-        audit::list, audit::verify,
+        audit::list, audit::export, audit::verify,
         tokens::list, tokens::create, tokens::revoke,
     ),
     modifiers(&Bearer)

@@ -60,6 +60,7 @@ fn about_the_service(api: &mut web::ServiceConfig) {
         )
         .service(web::resource("/tokens/{id}").route(web::delete().to(tokens::revoke)))
         .service(web::resource("/audit").route(web::get().to(audit::list)))
+        .service(web::resource("/audit/export").route(web::get().to(audit::export)))
         .service(web::resource("/audit/verify").route(web::get().to(audit::verify)));
 }
 

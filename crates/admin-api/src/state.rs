@@ -8,12 +8,15 @@ use crate::producers::Producers;
 use crate::reconciler::drift::Board;
 use crate::settings::Settings;
 use crate::store;
+use crate::store::audit_chain::noted_head;
 use anyhow::Context as _;
 use rusqlite::Connection;
 use sluice_model::access::Actor;
+use sluice_model::audit::Source;
 use sluice_model::policy::Policy;
 use sluice_service::health::Health;
 use sluice_service::http::cookie::Sessions;
+use sluice_service::http::track;
 use sluice_service::now;
 use sluice_service::shutdown::Shutdown;
 use sluice_service::sqlite::Database;
@@ -21,6 +24,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
+
+/// The reconciler's name in the audit.
+const RECONCILER: &str = "reconciler";
+/// How the command line's user agent begins.
+const CLI_AGENT: &str = "sluice-cli/";
 
 /// A version of the policy.
 #[derive(Clone, Debug)]
@@ -120,6 +128,7 @@ impl State {
         Context {
             actor,
             now: now(),
+            source: source(),
             policy: self.rules().policy,
             lifecycle: self.settings.lifecycle,
         }
@@ -128,7 +137,7 @@ impl State {
     /// The context of the reconciler's own commands.
     pub fn system(&self) -> Context {
         self.context(Actor {
-            account: "reconciler".to_owned(),
+            account: RECONCILER.to_owned(),
             roles: Vec::new(),
             scopes: Vec::new(),
             teams: Vec::new(),
@@ -137,10 +146,35 @@ impl State {
     }
 }
 
+/// Where a command comes from: the request that this task serves, or the reconciler.
+fn source() -> Source {
+    let Some(origin) = track::origin() else {
+        return Source {
+            interface: RECONCILER.to_owned(),
+            ..Source::default()
+        };
+    };
+    let agent = origin.user_agent.as_deref().unwrap_or_default();
+    let interface = if origin.path.starts_with("/ui") {
+        "console"
+    } else if agent.starts_with(CLI_AGENT) {
+        "cli"
+    } else {
+        "api"
+    };
+    Source {
+        interface: interface.to_owned(),
+        address: origin.address,
+        user_agent: origin.user_agent,
+        http_request_id: Some(origin.request_id),
+    }
+}
+
 fn open_database(settings: &Settings, hub: Hub) -> anyhow::Result<Database> {
     let path = &settings.database.path;
     let heads_file = settings.database.audit_heads();
-    let noted = std::sync::Mutex::new(noted_head(&heads_file).map_or(0, |(seq, _)| seq));
+    let last = noted_head(&heads_file).map_err(|e| anyhow::anyhow!("read the noted heads: {e}"))?;
+    let noted = std::sync::Mutex::new(last.as_ref().map_or(0, |(seq, _)| *seq));
     let after_commit = move |connection: &Connection| {
         match store::changes::heads(connection) {
             Ok((topics, all)) => hub.publish(Heads { topics, all }),
@@ -151,8 +185,32 @@ fn open_database(settings: &Settings, hub: Hub) -> anyhow::Result<Database> {
             tracing::error!(error = %error, "note the head of the audit chain");
         }
     };
+    let begun = std::sync::atomic::AtomicBool::new(false);
+    let after_commit = move |connection: &Connection| {
+        if !begun.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            check_head(connection, last.as_ref());
+        }
+        after_commit(connection);
+    };
     Database::open(path, &store::migrations(), Box::new(after_commit))
         .with_context(|| format!("open the database {}", path.display()))
+}
+
+/// Says at the start when the audit does not go as far as was noted outside.
+fn check_head(connection: &Connection, noted: Option<&(i64, String)>) {
+    let Some((seq, hash)) = noted else {
+        return;
+    };
+    match store::audit::hash_of(connection, *seq) {
+        Ok(Some(stored)) if stored == *hash => {}
+        Ok(_) => {
+            tracing::error!(
+                seq,
+                "the audit is not what was noted of it: /api/audit/verify says more"
+            );
+        }
+        Err(error) => tracing::error!(error = %error, "read the head of the audit chain"),
+    }
 }
 
 fn note_head(connection: &Connection, file: &Path, noted: &mut i64) -> anyhow::Result<()> {
@@ -165,14 +223,4 @@ fn note_head(connection: &Connection, file: &Path, noted: &mut i64) -> anyhow::R
         *noted = seq;
     }
     Ok(())
-}
-
-/// The last head of the audit chain that was noted outside the database.
-pub fn noted_head(file: &Path) -> Option<(i64, String)> {
-    let text = fs_err::read_to_string(file).ok()?;
-    let mut heads = text.lines().rev().filter_map(|line| {
-        let (seq, hash) = line.split_once(' ')?;
-        Some((seq.parse().ok()?, hash.to_owned()))
-    });
-    heads.next()
 }

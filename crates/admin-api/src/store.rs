@@ -2,6 +2,7 @@
 //! model types; none decides.
 
 pub mod audit;
+pub mod audit_chain;
 pub mod changes;
 pub mod drift;
 pub mod idempotency;

@@ -47,6 +47,7 @@ impl Service {
         let client = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(None)
+            .user_agent(concat!("sluice-cli/", env!("CARGO_PKG_VERSION")))
             .build();
         let client = client.map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
         let base = base.trim_end_matches('/').to_owned();

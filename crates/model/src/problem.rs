@@ -30,6 +30,8 @@ pub enum Code {
     TopicWithdrawn,
     TopicExpired,
     TopicDeleted,
+    /// 410: the change feed does not go back that far.
+    RevisionGone,
     StaleVersion,
     TooLarge,
     UnsupportedMediaType,
@@ -45,7 +47,7 @@ pub enum Code {
 }
 
 /// Every code, for the catalogue.
-pub const CODES: [Code; 34] = [
+pub const CODES: [Code; 35] = [
     Code::MalformedJson,
     Code::WrongType,
     Code::MalformedRequest,
@@ -68,6 +70,7 @@ pub const CODES: [Code; 34] = [
     Code::TopicWithdrawn,
     Code::TopicExpired,
     Code::TopicDeleted,
+    Code::RevisionGone,
     Code::StaleVersion,
     Code::TooLarge,
     Code::UnsupportedMediaType,
@@ -84,6 +87,7 @@ pub const CODES: [Code; 34] = [
 
 impl Code {
     /// The HTTP status, the word and the title of this code.
+    #[expect(clippy::too_many_lines, reason = "a table, a line for a code")]
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::MalformedJson => (400, "malformed_json", "The body is not valid JSON"),
@@ -126,6 +130,7 @@ impl Code {
             Self::TopicWithdrawn => (409, "topic_withdrawn", "The topic was withdrawn"),
             Self::TopicExpired => (409, "topic_expired", "The request for the topic expired"),
             Self::TopicDeleted => (409, "topic_deleted", "The topic was deleted"),
+            Self::RevisionGone => (410, "revision_gone", "Read everything again"),
             Self::StaleVersion => (412, "stale_version", "It changed since it was read"),
             Self::TooLarge => (413, "too_large", "The body is larger than the limit"),
             Self::UnsupportedMediaType => (

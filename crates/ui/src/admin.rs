@@ -7,7 +7,7 @@ mod requests;
 mod topic;
 mod topics;
 
-pub use activity::{Audit, Subscriptions, audit, producers, subscriptions};
+pub use activity::{Audit, AuditWanted, Subscriptions, audit, producers, subscriptions};
 pub use drift::drift;
 pub use overview::{Overview, overview};
 pub use requests::{Inbox, Tab, inbox, request};

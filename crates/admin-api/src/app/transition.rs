@@ -106,6 +106,15 @@ pub(super) fn record(
         before: before.map(serde_json::to_value).transpose()?,
         after: Some(serde_json::to_value(after)?),
         request_id: note.request.map(|request| request.request_id),
+        on_behalf_of: on_behalf_of(context, requested_by, after),
+        source: Some(context.source.clone()),
     };
     audit::append(connection, row)
+}
+
+/// For whom somebody acts: who asked, when another one takes it back; whom the requester named.
+fn on_behalf_of(context: &Context, requested_by: &str, topic: &Topic) -> Option<String> {
+    let named = &topic.created_by;
+    let account = &context.actor.account;
+    (named != requested_by && named != account).then(|| named.clone())
 }

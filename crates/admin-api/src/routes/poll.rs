@@ -11,7 +11,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use rusqlite::Connection;
 use sluice_model::access::Role;
-use sluice_model::problem::Problem;
+use sluice_model::problem::{Code, Problem};
 use sluice_model::subscription::Changes;
 use sluice_model::topic::{ActiveTopic, Routes};
 use sluice_service::http::problem::Failure;
@@ -145,13 +145,14 @@ pub async fn active(
     Ok(changed(&revision, &topics))
 }
 
-/// What changed since a revision: topics, requests, subscriptions.
+/// What changed since a revision: topics, requests, subscriptions. Without one: the revision to begin with.
 ///
 /// # Errors
-/// 401, 403, 422.
+/// 401, 403, 410 when the feed does not go back to the revision (read everything again), 422.
 #[utoipa::path(get, path = "/api/changes", tag = "following",
     params(("since" = Option<String>, Query), ("wait" = Option<String>, Query)),
-    responses((status = 200, body = Changes), (status = 304, description = "nothing newer within the wait")))]
+    responses((status = 200, body = Changes), (status = 304, description = "nothing newer within the wait"),
+        (status = 410, body = Problem)))]
 pub async fn changes(
     request: HttpRequest,
     state: web::Data<State>,
@@ -161,20 +162,39 @@ pub async fn changes(
     if !news(&state, &request, Follow::All).await? {
         return Ok(unchanged(&state.hub.current(Follow::All)));
     }
-    let known = since(&request).and_then(|since| state.hub.place(&since));
+    let since = since(&request);
+    let known = match &since {
+        Some(since) => Some(known_place(&state, since)?),
+        None => None,
+    };
     let read = move |connection: &Connection| match known {
         Some(place) => store::changes::after(connection, place, CHANGES_MAX + 1),
         None => Ok(Vec::new()),
     };
     let (revision, found) = snapshot(&state, Follow::All, read).await?;
-    let reset = known.is_none() || found.len() > CHANGES_MAX as usize;
-    let changes = if reset { Vec::new() } else { found };
+    if found.len() > CHANGES_MAX as usize {
+        return Err(gone(&since.unwrap_or_default(), &revision).into());
+    }
     Ok(changed(
         &revision,
         &Changes {
             revision: revision.clone(),
-            changes,
-            reset,
+            changes: found,
+            reset: since.is_none(),
         },
     ))
+}
+
+/// The place of a revision that the feed goes back to.
+fn known_place(state: &State, since: &str) -> Result<i64, Problem> {
+    let place = state.hub.place(since);
+    let place = place.filter(|place| (0..=state.hub.head(Follow::All)).contains(place));
+    place.ok_or_else(|| gone(since, &state.hub.current(Follow::All)))
+}
+
+fn gone(since: &str, current: &str) -> Problem {
+    let detail = format!(
+        "the feed does not go back to {since:?}; read everything again, then follow from {current}"
+    );
+    Problem::new(Code::RevisionGone, detail)
 }

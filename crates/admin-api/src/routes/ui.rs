@@ -51,6 +51,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/drift", web::get().to(pages::drift))
                 .route("/drift/{verb}", web::post().to(forms::drift))
                 .route("/audit", web::get().to(pages::audit))
+                .route("/audit/export", web::get().to(pages::audit_export))
                 .default_service(web::to(nothing_here)),
         );
 }

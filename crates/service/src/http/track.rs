@@ -4,7 +4,7 @@ use super::problem::respond;
 use actix_web::HttpMessage as _;
 use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use sluice_model::problem::{Code, Problem};
 use std::time::Instant;
@@ -14,13 +14,45 @@ pub const REQUEST_ID: &str = "x-request-id";
 /// The longest id that is taken over from a client.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// The longest user agent that is kept.
+const USER_AGENT_CHARS_MAX: usize = 120;
+
+/// Where a request came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id.
+    pub request_id: String,
+    /// Its path.
+    pub path: String,
+    /// The address of the other end of the connection: the client, or the nearest proxy.
+    pub address: Option<String>,
+    /// What the client calls itself, cut to a bound.
+    pub user_agent: Option<String>,
+}
+
 tokio::task_local! {
-    static CURRENT: String;
+    static CURRENT: Origin;
 }
 
 /// The id of the request that this task serves.
 pub fn request_id() -> Option<String> {
+    CURRENT.try_with(|origin| origin.request_id.clone()).ok()
+}
+
+/// Where the request that this task serves came from.
+pub fn origin() -> Option<Origin> {
     CURRENT.try_with(Clone::clone).ok()
+}
+
+fn origin_of(request: &ServiceRequest, request_id: String) -> Origin {
+    let agent = request.headers().get(header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    Origin {
+        request_id,
+        path: request.path().to_owned(),
+        address: request.peer_addr().map(|peer| peer.ip().to_string()),
+        user_agent: agent.map(|agent| agent.chars().take(USER_AGENT_CHARS_MAX).collect()),
+    }
 }
 
 /// The middleware: `App::wrap(from_fn(track))`, outermost.
@@ -34,8 +66,9 @@ pub async fn track<B: MessageBody + 'static>(
     let id = incoming_id(&request).unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
     let method = request.method().to_string();
     let started = Instant::now();
+    let origin = origin_of(&request, id.clone());
     CURRENT
-        .scope(id.clone(), async move {
+        .scope(origin, async move {
             let response = match next.call(request).await {
                 Ok(response) => named(response),
                 Err(error) => return Err(error),

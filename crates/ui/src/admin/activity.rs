@@ -5,7 +5,7 @@ use crate::form::Fault;
 use crate::page::{Shell, Viewer, render};
 use askama::Template;
 use sluice_model::access::Role;
-use sluice_model::audit::AuditRow;
+use sluice_model::audit::{AuditRow, Source};
 use sluice_model::problem::Problem;
 use sluice_model::producer::ProducerSeen;
 use sluice_model::subscription::Subscription;
@@ -25,6 +25,7 @@ pub(crate) struct AuditLine {
     pub(crate) topic_href: Option<String>,
     pub(crate) requested_by: String,
     pub(crate) reason: String,
+    pub(crate) source: String,
 }
 
 impl AuditLine {
@@ -41,17 +42,47 @@ impl AuditLine {
             topic_href: row.topic_id.map(|id| format!("/ui/topics/{id}")),
             requested_by: row.requested_by.clone().unwrap_or_default(),
             reason: row.reason.clone().unwrap_or_default(),
+            source: row.source.as_ref().map(source).unwrap_or_default(),
         }
     }
 }
 
+/// From where somebody acted, in a few words.
+fn source(source: &Source) -> String {
+    match &source.address {
+        Some(address) => format!("{} from {address}", source.interface),
+        None => source.interface.clone(),
+    }
+}
+
 /// What the audit page shows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Audit<'a> {
     /// Rows, newest first.
     pub rows: &'a [AuditRow],
     /// The cursor of the next page.
     pub next: Option<&'a str>,
+    /// What is searched for, as it stands in a query, each pair after an ampersand.
+    pub query: &'a str,
+    /// What is searched for.
+    pub wanted: AuditWanted,
+}
+
+/// What the audit is searched for.
+#[derive(Clone, Debug, Default)]
+pub struct AuditWanted {
+    /// Words.
+    pub q: String,
+    /// Who did it.
+    pub actor: String,
+    /// The verb.
+    pub action: String,
+    /// The topic's name.
+    pub topic: String,
+    /// Not before this instant or day.
+    pub from: String,
+    /// Before this instant or day.
+    pub to: String,
 }
 
 #[derive(Debug, Template)]
@@ -60,6 +91,8 @@ struct AuditPage<'a> {
     shell: Shell<'a>,
     rows: Vec<AuditLine>,
     next: Option<&'a str>,
+    query: &'a str,
+    wanted: &'a AuditWanted,
 }
 
 /// The page at `/ui/audit`.
@@ -72,6 +105,8 @@ pub fn audit(viewer: &Viewer, data: &Audit<'_>) -> String {
             .map(|row| AuditLine::new(row, viewer.now))
             .collect(),
         next: data.next,
+        query: data.query,
+        wanted: &data.wanted,
     })
 }
 

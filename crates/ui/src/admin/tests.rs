@@ -4,7 +4,7 @@ use crate::form::TopicForm;
 use crate::page::{Service, Trouble, Viewer};
 use crate::tests::{assert_page, nasty};
 use sluice_model::access::{Actor, Role};
-use sluice_model::audit::AuditRow;
+use sluice_model::audit::{AuditRow, Source};
 use sluice_model::lifecycle::{STATES, State};
 use sluice_model::policy::{Policy, Range};
 use sluice_model::problem::{Code, Problem, field};
@@ -126,6 +126,12 @@ fn sample_audit() -> Vec<AuditRow> {
         before: None,
         after: None,
         request_id: Some(4),
+        on_behalf_of: Some(nasty().to_owned()),
+        source: Some(Source {
+            interface: "api".to_owned(),
+            address: Some(nasty().to_owned()),
+            ..Source::default()
+        }),
     }]
 }
 
@@ -207,6 +213,11 @@ fn lists_render_full_and_empty() {
         &Audit {
             rows: &rows,
             next: Some("b1"),
+            query: "&q=a",
+            wanted: AuditWanted {
+                q: nasty().to_owned(),
+                ..AuditWanted::default()
+            },
         },
     ));
     assert_page(&audit(
@@ -214,6 +225,8 @@ fn lists_render_full_and_empty() {
         &Audit {
             rows: &[],
             next: None,
+            query: "",
+            wanted: AuditWanted::default(),
         },
     ));
     assert_page(&producers(&viewer, &sample_producers(nasty())));

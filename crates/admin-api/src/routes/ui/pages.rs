@@ -5,6 +5,7 @@ use crate::error::Outcome;
 use crate::routes::{id, query};
 use crate::state::State;
 use crate::store;
+use crate::store::audit::Filter;
 use actix_web::{HttpRequest, HttpResponse, web};
 use rusqlite::Connection;
 use sluice_model::lifecycle::State as TopicState;
@@ -58,7 +59,7 @@ pub(super) async fn overview(
             store::topics::stats(c, now())?,
             store::requests::waiting(c, 0, OVERVIEW_ROWS)?,
             troubled(c)?,
-            store::audit::list(c, None, recent)?,
+            store::audit::list(c, &Filter::default(), recent)?,
         ))
     };
     let (stats, pending, troubled, recent) = state.database.read(read).await?;
@@ -135,7 +136,7 @@ pub(super) async fn topic(
             limit: ROWS,
             before: None,
         };
-        let mut audit = store::audit::list(c, Some(&topic.topic_name), page)?;
+        let mut audit = store::audit::list(c, &Filter::of_topic(&topic.topic_name), page)?;
         // A name that was asked for again is another topic.
         audit.retain(|row| row.topic_id.is_none_or(|id| id == topic_id));
         let open = store::requests::open_of_topic(c, topic_id)?;
@@ -279,9 +280,10 @@ pub(super) async fn audit(
     visitor: Visitor,
 ) -> Answer {
     let page = rows(&request)?;
+    let filter = crate::routes::audit::filter(&request)?;
     let rows = state
         .database
-        .read(move |c| store::audit::list(c, None, page))
+        .read(move |c| store::audit::list(c, &filter, page))
         .await?;
     let next = next(&rows, |row| row.seq);
     let viewer = viewer(&request, &state, visitor.0).await;
@@ -290,6 +292,31 @@ pub(super) async fn audit(
         &Audit {
             rows: &rows,
             next: next.as_deref(),
+            query: &filter_query(&request),
+            wanted: admin::AuditWanted {
+                q: query(&request, "q").unwrap_or_default(),
+                actor: query(&request, "actor").unwrap_or_default(),
+                action: query(&request, "action").unwrap_or_default(),
+                topic: query(&request, "topic").unwrap_or_default(),
+                from: query(&request, "from").unwrap_or_default(),
+                to: query(&request, "to").unwrap_or_default(),
+            },
         },
     )))
+}
+
+/// `GET /ui/audit/export`
+pub(super) async fn audit_export(
+    request: HttpRequest,
+    state: web::Data<State>,
+    _visitor: Visitor,
+) -> Answer {
+    crate::routes::audit::begin_export(&request, &state).await
+}
+
+/// The query without its cursor, for the next page and the exports.
+fn filter_query(request: &HttpRequest) -> String {
+    let pairs = request.query_string().split('&');
+    let kept = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    kept.flat_map(|pair| ["&", pair]).collect()
 }
