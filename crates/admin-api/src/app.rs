@@ -11,6 +11,7 @@ mod petition;
 pub mod policy;
 pub mod request_topic;
 pub mod subscribe;
+pub mod teams;
 pub mod tokens;
 mod transition;
 

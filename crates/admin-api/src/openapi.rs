@@ -2,8 +2,9 @@
 
 use crate::routes::{
     audit, decisions, drift, events, policy, poll, producers, requests, service, subscriptions,
-    tokens, topics,
+    topics,
 };
+use crate::routes::{teams, tokens};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -21,6 +22,8 @@ use utoipa::{Modify, OpenApi};
         producers::list, producers::heartbeat,
         audit::list, audit::export, audit::verify,
         tokens::list, tokens::create, tokens::revoke,
+        teams::list, teams::get, teams::create, teams::change, teams::remove,
+        teams::add_member, teams::remove_member,
     ),
     modifiers(&Bearer)
 )]

@@ -12,6 +12,7 @@ pub mod producers;
 pub mod requests;
 pub mod service;
 pub mod subscriptions;
+pub mod teams;
 pub mod tokens;
 pub mod topics;
 pub mod ui;
@@ -30,6 +31,7 @@ pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Ident
     probe::configure(config, &state.health, identity);
     let api = web::scope("/api")
         .configure(about_the_service)
+        .configure(about_access)
         .configure(about_topics)
         .configure(about_requests)
         .configure(following);
@@ -53,15 +55,34 @@ fn about_the_service(api: &mut web::ServiceConfig) {
                 .route(web::put().to(policy::put)),
         )
         .service(web::resource("/policy/try").route(web::post().to(policy::try_out)))
-        .service(
-            web::resource("/tokens")
-                .route(web::get().to(tokens::list))
-                .route(web::post().to(tokens::create)),
-        )
-        .service(web::resource("/tokens/{id}").route(web::delete().to(tokens::revoke)))
         .service(web::resource("/audit").route(web::get().to(audit::list)))
         .service(web::resource("/audit/export").route(web::get().to(audit::export)))
         .service(web::resource("/audit/verify").route(web::get().to(audit::verify)));
+}
+
+fn about_access(api: &mut web::ServiceConfig) {
+    api.service(
+        web::resource("/tokens")
+            .route(web::get().to(tokens::list))
+            .route(web::post().to(tokens::create)),
+    )
+    .service(web::resource("/tokens/{id}").route(web::delete().to(tokens::revoke)))
+    .service(
+        web::resource("/teams")
+            .route(web::get().to(teams::list))
+            .route(web::post().to(teams::create)),
+    )
+    .service(
+        web::resource("/teams/{name}")
+            .route(web::get().to(teams::get))
+            .route(web::patch().to(teams::change))
+            .route(web::delete().to(teams::remove)),
+    )
+    .service(
+        web::resource("/teams/{name}/members/{account}")
+            .route(web::put().to(teams::add_member))
+            .route(web::delete().to(teams::remove_member)),
+    );
 }
 
 fn about_topics(api: &mut web::ServiceConfig) {
@@ -128,6 +149,17 @@ pub(crate) fn page(request: &HttpRequest) -> Result<Page, Problem> {
         query(request, "limit").as_deref(),
         query(request, "cursor").as_deref(),
     )
+}
+
+/// A bare array of things whose ids are not shown; when the page is full, a link to the next one.
+pub(crate) fn listing_of<T: serde::Serialize>(
+    request: &HttpRequest,
+    page: Page,
+    found: Vec<(i64, T)>,
+) -> HttpResponse {
+    let (ids, items): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    let last = ids.last().copied().unwrap_or_default();
+    listing(request, page, &items, |_| last)
 }
 
 /// A bare array; when the page is full, a link to the next one.

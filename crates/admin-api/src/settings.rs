@@ -23,6 +23,8 @@ pub struct Settings {
     pub metrics_public: bool,
     /// Accounts that exist from the start.
     pub bootstrap_tokens: Vec<BootstrapToken>,
+    /// Sign-ins and how long they last.
+    pub sessions: SessionSettings,
     /// The listener.
     pub http: HttpSettings,
     /// Logging.
@@ -61,6 +63,22 @@ pub struct BootstrapToken {
     pub roles: Vec<Role>,
     /// The file with its token.
     pub token_file: PathBuf,
+}
+
+/// Sign-ins and how long they last.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSettings {
+    /// A session ends after this time without use.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+    /// A session ends after this time in any case.
+    #[serde(with = "humantime_serde")]
+    pub max: Duration,
+    /// Attempts to sign in that one account has in a minute.
+    pub attempts_per_account: u32,
+    /// Attempts to sign in that one address has in a minute.
+    pub attempts_per_address: u32,
 }
 
 /// Where the database is.
@@ -151,6 +169,12 @@ impl sluice_service::Settings for Settings {
             if token.account.is_empty() || token.roles.is_empty() {
                 faults.push("bootstrap_tokens need an account and at least one role".to_owned());
             }
+        }
+        if self.sessions.idle.is_zero() || self.sessions.max.is_zero() {
+            faults.push("sessions.idle and sessions.max are longer than nothing".to_owned());
+        }
+        if self.sessions.attempts_per_account == 0 || self.sessions.attempts_per_address == 0 {
+            faults.push("sessions.attempts_per_account and _per_address are at least 1".to_owned());
         }
         if self.reconcile.interval < Duration::from_millis(100) {
             faults.push("reconcile.interval is at least 100ms".to_owned());

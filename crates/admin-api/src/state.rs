@@ -50,6 +50,8 @@ pub struct State {
     pub database: Database,
     /// The tokens.
     pub tokens: Arc<Tokens>,
+    /// One reading of the credentials at a time, so that an older one never replaces a newer one.
+    access_gate: Arc<tokio::sync::Mutex<()>>,
     /// Where long polls wait.
     pub hub: Hub,
     /// The daemons that were heard.
@@ -79,8 +81,8 @@ impl State {
         let tokens = runtime.block_on(async {
             let import = move |c: &Connection| store::tokens::import(c, &bootstrap, now());
             database.write(import).await?;
-            let tokens = database.read(store::tokens::all).await?;
-            Ok((tokens, database.read(store::policies::newest).await?))
+            let access = database.read(store::access::read).await?;
+            Ok((access, database.read(store::policies::newest).await?))
         });
         let (tokens, policy) =
             tokens.map_err(|e: AppError| anyhow::anyhow!("read the tokens and the policy: {e}"))?;
@@ -96,6 +98,7 @@ impl State {
             })),
             database,
             tokens: Arc::new(tokens),
+            access_gate: Arc::default(),
             hub,
             producers: Arc::default(),
             drift: Arc::default(),
@@ -105,6 +108,17 @@ impl State {
             settings: Arc::new(settings),
             shutdown,
         })
+    }
+
+    /// Lets what the store says about tokens, users and teams count from now on.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the change is committed all the same.
+    pub async fn reload_access(&self) -> Result<(), AppError> {
+        let _one_at_a_time = self.access_gate.lock().await;
+        let access = self.database.read(store::access::read).await?;
+        self.tokens.replace(access);
+        Ok(())
     }
 
     /// The rules for requests that count now.

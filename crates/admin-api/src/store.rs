@@ -1,6 +1,7 @@
 //! All SQL. Every function takes a connection (inside a transaction when it writes) and returns
 //! model types; none decides.
 
+pub mod access;
 pub mod audit;
 pub mod audit_chain;
 pub mod changes;
@@ -9,6 +10,7 @@ pub mod idempotency;
 pub mod policies;
 pub mod requests;
 pub mod subscriptions;
+pub mod teams;
 pub mod tokens;
 pub mod topics;
 

@@ -24,3 +24,4 @@ pub mod subscription;
 pub mod time;
 pub mod token;
 pub mod topic;
+pub mod user;

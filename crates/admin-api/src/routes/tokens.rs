@@ -3,7 +3,6 @@
 use super::{id, listing, page};
 use crate::app::tokens as app;
 use crate::auth::{Caller, prefix};
-use crate::error::AppError;
 use crate::state::State;
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -69,7 +68,7 @@ pub async fn create(
     let work =
         move |connection: &Connection| app::create(connection, &context, &new, &hash, &prefix);
     let info = state.database.write(work).await?;
-    reload(&state).await?;
+    state.reload_access().await?;
     Ok(HttpResponse::Created()
         .insert_header(("Cache-Control", "no-store"))
         .json(CreatedToken { token, info }))
@@ -124,12 +123,6 @@ fn random_token() -> Result<String, Failure> {
     Ok(token)
 }
 
-async fn reload(state: &State) -> Result<(), AppError> {
-    let all = state.database.read(store::tokens::all).await?;
-    state.tokens.replace(all);
-    Ok(())
-}
-
 /// Revokes a token; it is refused from the answer on.
 ///
 /// # Errors
@@ -147,6 +140,6 @@ pub async fn revoke(
         .database
         .write(move |c| app::revoke(c, &context, token_id))
         .await?;
-    reload(&state).await?;
+    state.reload_access().await?;
     Ok(HttpResponse::NoContent().finish())
 }
