@@ -7,6 +7,7 @@
 pub mod block;
 mod doubt;
 mod drain;
+pub mod gear;
 mod hold;
 mod intake;
 mod journal;

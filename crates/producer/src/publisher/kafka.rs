@@ -1,32 +1,29 @@
-//! The one long-lived Kafka producer: its settings, its delivery reports, and looks at metadata.
+//! Kafka: the two long-lived clients and their settings, their delivery reports, and looks at metadata.
 
-use super::block::{TopicId, opaque};
+mod engine;
+
+use super::block::TopicId;
+use super::gear::Gear;
 use super::look::Looker;
 use super::topic::Room;
 use crate::batch::{Rec, Records};
-use crate::headers;
 use crossbeam_channel::{Receiver, bounded};
+use engine::{Engine, Failures};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
-    PurgeConfig,
-};
+use rdkafka::producer::{BaseProducer, DeliveryResult, NoCustomPartitioner, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use sluice_service::kafka::KafkaSettings;
-use sluice_service::kafka::produce::{Batch, Item, TopicHandle};
+use sluice_service::kafka::produce::Batch;
 pub use sluice_service::kafka::reports::Report;
-use sluice_service::kafka::reports::{Reports, Word};
-use sluice_service::kafka::wake::WakeOnEvents;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use sluice_service::kafka::reports::Word;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Time that a record waits for company in librdkafka. With 0 a quiet record is acknowledged in 0.2 ms
-/// instead of 1.4 ms (librdkafka's timer has whole milliseconds), but bulk costs twice the processor
-/// time: its threads send what little is there at once. More than 0.5 does not raise the throughput.
-const LINGER_MS: &str = "0.5";
+/// Time that a record waits for company in librdkafka, in each gear (see [`super::gear`]). librdkafka's
+/// timer has whole milliseconds.
+const LINGER: &str = "linger.ms";
+const LINGER_QUICK_MS: &str = "0";
+const LINGER_BULK_MS: &str = "0.5";
 /// Delays before librdkafka tries a request again. A leader that was elected a moment ago may not know
 /// it yet; the default of 100 ms would be most of an approval's time.
 const RETRY_FIRST_MS: &str = "5";
@@ -39,8 +36,6 @@ const QUEUE_KB_MIN: usize = 65_536;
 const QUEUE_KB_MAX: usize = 2_000_000;
 /// Bytes that a record's own framing may take beside its parts.
 const RECORD_SLACK_BYTES: usize = 40_000;
-/// Events that one look at the queue takes: each may carry thousands of reports.
-const EVENTS_MAX: usize = 64;
 
 /// Records of one call into librdkafka.
 pub const BATCH_RECORDS_MAX: u32 = 1_000;
@@ -73,19 +68,16 @@ pub(super) type Client = BaseProducer<Context, NoCustomPartitioner>;
 
 /// The producer.
 pub struct Kafka {
-    // These go before the producer: they must be dropped first.
-    _wake: WakeOnEvents,
-    reports: Reports,
-    handles: HashMap<TopicId, TopicHandle>,
+    quick: Engine,
+    bulk: Engine,
     batch: Batch,
-    failures: Vec<(usize, RDKafkaErrorCode)>,
+    failures: Failures,
     down: bool,
     flying: u32,
     flying_bytes: usize,
     bytes_max: usize,
     /// Looks at the metadata.
     pub(super) looks: Looker,
-    producer: Arc<Client>,
     /// Rings when there are events.
     pub events: Receiver<()>,
 }
@@ -115,7 +107,6 @@ pub fn config(
         // Expiry is the spool's decision, not librdkafka's.
         .set("message.timeout.ms", "0")
         .set("partitioner", "murmur2_random")
-        .set("linger.ms", LINGER_MS)
         .set("retry.backoff.ms", RETRY_FIRST_MS)
         .set("retry.backoff.max.ms", RETRY_MAX_MS)
         .set("batch.size", "1000000")
@@ -133,7 +124,7 @@ pub fn config(
 }
 
 impl Kafka {
-    /// Starts the producer; it connects by itself, now or later.
+    /// Starts the clients; they connect by themselves, now or later.
     ///
     /// # Errors
     /// When librdkafka does not accept the settings, or there is no thread for the looks.
@@ -142,27 +133,30 @@ impl Kafka {
             .get(QUEUE_KILOBYTES)
             .and_then(|text| text.parse().ok());
         let bytes_max = kilobytes.unwrap_or(QUEUE_KB_MIN) * 1024;
-        let producer: Arc<Client> = Arc::new(config.create_with_context(Context)?);
         let (bell, events) = bounded(1);
-        let looks = Looker::start(Arc::clone(&producer), bell.clone())?;
-        let wake = WakeOnEvents::new(producer.client(), move || {
-            // Full means that the bell rings already.
-            let _already_ringing = bell.try_send(());
-        });
+        let start = |linger| Engine::start(config.clone().set(LINGER, linger), bell.clone());
+        let quick = start(LINGER_QUICK_MS)?;
+        let bulk = start(LINGER_BULK_MS)?;
+        let looks = Looker::start(Arc::clone(&quick.producer), bell.clone())?;
         Ok(Self {
-            _wake: wake,
-            reports: Reports::new(producer.client()),
-            handles: HashMap::new(),
+            quick,
+            bulk,
             batch: Batch::default(),
-            failures: Vec::new(),
+            failures: Failures::new(),
             down: false,
             flying: 0,
             flying_bytes: 0,
             bytes_max,
             looks,
-            producer,
             events,
         })
+    }
+
+    fn engine(&mut self, gear: Gear) -> &mut Engine {
+        match gear {
+            Gear::Quick => &mut self.quick,
+            Gear::Bulk => &mut self.bulk,
+        }
     }
 
     /// What is free.
@@ -187,15 +181,19 @@ impl Kafka {
 
     /// Takes what librdkafka has: delivery reports are appended to `into`.
     pub fn collect(&mut self, into: &mut Vec<Report>) {
-        let Self { reports, down, .. } = self;
-        reports.take(EVENTS_MAX, into, |word| match word {
-            // Outages show as health and as metrics; librdkafka repeats them for every connection.
-            Word::Log(facility, words) => tracing::debug!(facility, words, "librdkafka"),
-            Word::Error(code, words) => {
-                *down |= code == RDKafkaErrorCode::AllBrokersDown;
-                tracing::debug!(%code, words, "librdkafka reports an error");
-            }
-        });
+        let Self {
+            quick, bulk, down, ..
+        } = self;
+        for engine in [quick, bulk] {
+            engine.collect(into, |word| match word {
+                // Outages show as health and as metrics; librdkafka repeats them for every connection.
+                Word::Log(facility, words) => tracing::debug!(facility, words, "librdkafka"),
+                Word::Error(code, words) => {
+                    *down |= code == RDKafkaErrorCode::AllBrokersDown;
+                    tracing::debug!(%code, words, "librdkafka reports an error");
+                }
+            });
+        }
     }
 
     /// Whether librdkafka said, since the last look, that it reaches no broker.
@@ -203,52 +201,40 @@ impl Kafka {
         std::mem::take(&mut self.down)
     }
 
-    /// Why this producer can do nothing any more, if so.
+    /// Why one of the clients can do nothing any more, if so.
     pub fn fatal(&self) -> Option<String> {
-        self.producer
-            .client()
-            .fatal_error()
-            .map(|(code, reason)| format!("{code}: {reason}"))
+        self.quick.fatal().or_else(|| self.bulk.fatal())
+    }
+
+    /// Has a client learn a topic's leaders before its first record.
+    pub fn prepare(&mut self, gear: Gear, (id, name): (TopicId, &str)) {
+        // What is wrong with the name is told when its first record is handed over.
+        let _told_then = self.engine(gear).handle(id, name).is_ok();
     }
 
     /// Hands records of one block over: those whose partition librdkafka finds and whose time is now.
     /// Answers which of them it did not take, by their places in `indices`, in order.
     pub fn send_many(
         &mut self,
-        (id, name): (TopicId, &str),
+        gear: Gear,
+        topic: (TopicId, &str),
         records: &Records,
-        (slot, indices): (u32, Range<u32>),
+        of_block: (u32, Range<u32>),
     ) -> &[(usize, RDKafkaErrorCode)] {
+        self.failures.clear();
         let Self {
-            handles,
+            quick,
+            bulk,
             batch,
             failures,
-            producer,
             ..
         } = self;
-        failures.clear();
-        let handle = match handles.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => match TopicHandle::new(producer.client(), name) {
-                Ok(handle) => place.insert(handle),
-                Err(code) => {
-                    failures.extend((0..indices.len()).map(|place| (place, code)));
-                    return failures;
-                }
-            },
+        let engine = match gear {
+            Gear::Quick => quick,
+            Gear::Bulk => bulk,
         };
-        let recs = records
-            .recs
-            .get(indices.start as usize..indices.end as usize);
-        let items = indices
-            .zip(recs.unwrap_or_default())
-            .map(|(index, rec)| Item {
-                key: records.part(rec.key),
-                value: records.part(rec.value),
-                opaque: opaque(slot, index),
-            });
-        batch.produce(handle, items, |place, code| failures.push((place, code)));
-        failures
+        engine.send_many(topic, records, of_block, (batch, failures));
+        &self.failures
     }
 
     /// Hands one record over, with all that it can have.
@@ -256,36 +242,20 @@ impl Kafka {
     /// # Errors
     /// When it is not taken.
     pub fn send(
-        &self,
+        &mut self,
+        gear: Gear,
         topic: &str,
         records: &Records,
-        rec: &Rec,
-        opaque: usize,
+        (rec, opaque): (&Rec, usize),
     ) -> Result<(), RDKafkaErrorCode> {
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, opaque);
-        record.payload = records.part(rec.value);
-        record.key = records.part(rec.key);
-        record.partition = (rec.partition >= 0).then_some(rec.partition);
-        record.timestamp = (rec.timestamp > 0).then_some(rec.timestamp);
-        record.headers = rec.headers.map(|span| owned(records.bytes(span)));
-        self.producer.send(record).map_err(|(error, _)| {
-            error
-                .rdkafka_error_code()
-                .unwrap_or(RDKafkaErrorCode::InvalidArgument)
-        })
+        self.engine(gear).send(topic, records, rec, opaque)
     }
 
     /// Lets go of everything that was handed over; reports about it follow.
     pub fn purge(&self) {
-        self.producer
-            .purge(PurgeConfig::default().queue().inflight());
+        self.quick.purge();
+        self.bulk.purge();
     }
-}
-
-fn owned(encoded: &[u8]) -> OwnedHeaders {
-    headers::read(encoded).fold(OwnedHeaders::new(), |all, (key, value)| {
-        all.insert(Header { key, value })
-    })
 }
 
 /// What an error at the handing over means.

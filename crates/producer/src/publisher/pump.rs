@@ -7,10 +7,12 @@
 
 use super::Publisher;
 use super::block::{Block, Run, TopicId, opaque};
+use super::gear::Gear;
 use super::kafka::{BATCH_RECORDS_MAX, Kafka, NotSent, classify};
 use crate::batch::Rec;
 use rdkafka::error::RDKafkaErrorCode;
 use std::ops::Range;
+use std::time::Instant;
 
 /// Records between two looks at the delivery reports while handing over.
 const COLLECT_EVERY: u32 = 4_000;
@@ -38,6 +40,16 @@ struct Step {
 impl Publisher {
     /// Hands waiting records to librdkafka as far as there is room, and as far as the topic's share goes.
     pub(super) fn pump(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        if topic.waiting.is_empty() {
+            return;
+        }
+        if !topic.shift(Instant::now()) {
+            // Its last reports bring it back here.
+            return self.kafka.prepare(Gear::Bulk, (id, &topic.name));
+        }
         let mut given_up = Vec::new();
         let mut since_collect = 0;
         let mut share = QUANTUM;
@@ -96,7 +108,7 @@ impl Publisher {
         while run.start < limit && *share > 0 && stop.is_none() && topic.fits(kafka.room()) {
             let rest = run.start..limit.min(run.start + BATCH_RECORDS_MAX);
             let stretch = plain_stretch(block, rest, *share);
-            let to = (id, &*topic.name, run.slot);
+            let to = (topic.gear, id, &*topic.name, run.slot);
             let step = if stretch.is_empty() {
                 send_one(kafka, block, to, run.start, given_up)
             } else {
@@ -156,7 +168,7 @@ fn plain_stretch(block: &Block, range: Range<u32>, share: usize) -> Range<u32> {
 fn send_stretch(
     kafka: &mut Kafka,
     block: &Block,
-    (id, name, slot): (TopicId, &str, u32),
+    (gear, id, name, slot): (Gear, TopicId, &str, u32),
     stretch: Range<u32>,
     given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
 ) -> Step {
@@ -170,7 +182,7 @@ fn send_stretch(
             .sum(),
         stop: None,
     };
-    let failures = kafka.send_many((id, name), &block.records, (slot, stretch.clone()));
+    let failures = kafka.send_many(gear, (id, name), &block.records, (slot, stretch.clone()));
     for (place, code) in failures {
         let index = stretch.start + *place as u32;
         step.sent -= 1;
@@ -196,9 +208,9 @@ fn send_stretch(
 
 /// Hands one record over, with all that it has; an acknowledged one is passed over.
 fn send_one(
-    kafka: &Kafka,
+    kafka: &mut Kafka,
     block: &Block,
-    (_, name, slot): (TopicId, &str, u32),
+    (gear, _, name, slot): (Gear, TopicId, &str, u32),
     index: u32,
     given_up: &mut Vec<(u32, u32, RDKafkaErrorCode)>,
 ) -> Step {
@@ -214,7 +226,7 @@ fn send_one(
     if block.acked.get(index) {
         return step;
     }
-    match kafka.send(name, &block.records, rec, opaque(slot, index)) {
+    match kafka.send(gear, name, &block.records, (rec, opaque(slot, index))) {
         Ok(()) => {
             step.sent = 1;
             step.bytes = rec.size();

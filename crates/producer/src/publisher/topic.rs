@@ -1,6 +1,7 @@
 //! What the publisher knows of one topic.
 
 use super::block::Run;
+use super::gear::{self, Gear, Load, QUICK_RECORDS_MAX, Shift};
 use super::ledger::Ledger;
 use crate::spool::Held;
 use crate::spool::frame::FrameWriter;
@@ -80,6 +81,10 @@ pub struct Topic {
     pub flying: u32,
     /// Their bytes.
     pub flying_bytes: usize,
+    /// Which client it uses; changes only while `flying` is 0.
+    pub gear: Gear,
+    /// When it last had much to send.
+    pub busy: Instant,
     /// Live records without an answer: `flight` that is not acknowledged, and `waiting`.
     pub in_flight: u64,
     /// Records that Kafka acknowledged.
@@ -131,6 +136,8 @@ impl Topic {
             journal_until: None,
             flying: 0,
             flying_bytes: 0,
+            gear: Gear::Quick,
+            busy: now,
             in_flight: 0,
             delivered: 0,
             ledger: Ledger::new(now),
@@ -166,6 +173,41 @@ impl Topic {
     pub fn fits(&self, room: Room) -> bool {
         self.flying < FLYING_RECORDS_MAX.min(room.records)
             && self.flying_bytes < FLYING_BYTES_MAX.min(room.bytes)
+    }
+
+    /// Takes the gear that its load asks for. `false` when it must come to rest first: then nothing more
+    /// of it may be handed over.
+    pub fn shift(&mut self, now: Instant) -> bool {
+        let load = self.load();
+        if load.is_heavy() {
+            self.busy = now;
+        }
+        let calm = now.saturating_duration_since(self.busy);
+        match gear::shift(self.gear, load, self.flying, calm) {
+            Shift::Stay => true,
+            Shift::Rest => false,
+            Shift::Now(gear) => {
+                self.gear = gear;
+                metrics::counter!("producer_gear_shifts_total", "gear" => gear.as_str())
+                    .increment(1);
+                true
+            }
+        }
+    }
+
+    /// What it has to send, counted as far as it matters.
+    fn load(&self) -> Load {
+        let mut records = self.flying as usize;
+        for run in &self.waiting {
+            if records > QUICK_RECORDS_MAX {
+                break;
+            }
+            records += (run.end - run.start) as usize;
+        }
+        Load {
+            records,
+            bytes: self.flying_bytes,
+        }
     }
 
     /// Records held, in all lives.

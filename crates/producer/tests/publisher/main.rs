@@ -8,6 +8,7 @@
     reason = "a helper that fails is a failed test"
 )]
 
+mod gears;
 mod harness;
 mod journal;
 mod slow_disk;
