@@ -2,10 +2,14 @@
 //! and its input; it writes the new state, the audit row and the change in that one transaction. None
 //! speaks HTTP or Kafka.
 
+mod approval;
+pub mod budget;
+pub mod bulk;
 pub mod change;
 pub mod decide;
 pub mod delete;
 pub mod drift;
+pub mod edit;
 pub mod observe;
 mod petition;
 pub mod policy;
@@ -15,14 +19,14 @@ pub mod teams;
 pub mod tokens;
 mod transition;
 
-use crate::error::Outcome;
+use crate::error::{AppError, Outcome};
 use rusqlite::Connection;
 use sluice_model::access::Actor;
 use sluice_model::audit::{AuditRow, Source};
 use sluice_model::lifecycle::Event;
 use sluice_model::policy::Policy;
-use sluice_model::problem::{Code, Problem};
-use sluice_model::request::Request;
+use sluice_model::problem::{Code, Problem, differences};
+use sluice_model::request::{Asked, Request, RequestStatus};
 use sluice_model::time::Timestamp;
 use sluice_model::topic::Topic;
 use std::sync::Arc;
@@ -54,6 +58,8 @@ pub struct Decision {
     pub reason: Option<String>,
     /// The version that the decision is about; none means the current one.
     pub if_match: Option<i64>,
+    /// What an approver wants otherwise than it is asked for.
+    pub changes: Option<Asked>,
 }
 
 fn topic(connection: &Connection, topic_id: i64) -> Outcome<Topic> {
@@ -112,6 +118,62 @@ fn check_version(if_match: Option<i64>, version: i64) -> Outcome<()> {
     }
 }
 
+/// The same for a topic, telling what changed since.
+fn check_topic_version(
+    connection: &Connection,
+    if_match: Option<i64>,
+    topic: &Topic,
+) -> Outcome<()> {
+    let Some(wanted) = if_match.filter(|wanted| *wanted != topic.version) else {
+        return Ok(());
+    };
+    let seen = crate::store::audit::topic_at(connection, topic, wanted)?;
+    with_difference(wanted, topic.version, seen.as_ref(), topic)
+}
+
+/// The same for a request, telling what changed since.
+fn check_request_version(
+    connection: &Connection,
+    if_match: Option<i64>,
+    request: &Request,
+) -> Outcome<()> {
+    let Some(wanted) = if_match.filter(|wanted| *wanted != request.version) else {
+        return Ok(());
+    };
+    let seen = crate::store::requests::revision(connection, request.request_id, wanted)?;
+    with_difference(wanted, request.version, seen.as_ref(), request)
+}
+
+fn with_difference(
+    wanted: i64,
+    version: i64,
+    seen: Option<&serde_json::Value>,
+    now: &impl serde::Serialize,
+) -> Outcome<()> {
+    let Err(AppError::Problem(mut problem)) = check_version(Some(wanted), version) else {
+        return Ok(());
+    };
+    if let Some(seen) = seen {
+        problem.diff = differences(seen, &serde_json::to_value(now)?);
+        problem.diff.retain(|part| part.pointer != "/version");
+    }
+    Err(AppError::Problem(problem))
+}
+
+/// Only what nobody has decided takes part in decisions and edits.
+fn check_pending(request: &Request) -> Outcome<()> {
+    if request.status == RequestStatus::Pending {
+        return Ok(());
+    }
+    let detail = format!(
+        "request {} is {} already",
+        request.request_id, request.status
+    );
+    let mut problem = Problem::new(Code::IllegalTransition, detail);
+    problem.allowed = Some(Vec::new());
+    Err(problem.into())
+}
+
 /// What an audit row says beside its two documents.
 #[derive(Clone, Copy, Debug, Default)]
 struct About<'a> {
@@ -156,24 +218,6 @@ fn record_about(
         source: Some(context.source.clone()),
     };
     crate::store::audit::append(connection, row)
-}
-
-/// Counts one approval of a request under the two-person rule; says whether it has enough now.
-fn approve(context: &Context, request: &mut Request) -> Outcome<bool> {
-    let account = &context.actor.account;
-    if request.requested_by == *account && !context.policy.allow_self_approval {
-        let detail = format!("{account} asked for it; somebody else approves it");
-        return Err(Problem::new(Code::SelfApproval, detail).into());
-    }
-    if request.approved_by.contains(account) {
-        let detail = format!(
-            "{account} has approved it already; it needs {} different approvers",
-            request.approvals_needed
-        );
-        return Err(Problem::new(Code::Conflict, detail).into());
-    }
-    request.approved_by.push(account.clone());
-    Ok(i64::try_from(request.approved_by.len()).unwrap_or(i64::MAX) >= request.approvals_needed)
 }
 
 impl Context {

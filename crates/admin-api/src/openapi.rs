@@ -1,8 +1,8 @@
 //! The OpenAPI document.
 
 use crate::routes::{
-    audit, decisions, drift, events, policy, poll, producers, requests, service, subscriptions,
-    topics,
+    audit, decisions, drift, events, petitions, policy, poll, producers, requests, service,
+    subscriptions, topics,
 };
 use crate::routes::{teams, tokens};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -17,6 +17,7 @@ use utoipa::{Modify, OpenApi};
         topics::list, topics::create, topics::get, topics::by_name, topics::change,
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
         requests::list, requests::get, requests::decide,
+        petitions::change, petitions::comments, petitions::comment, petitions::decide_many,
         poll::routes, poll::active, poll::changes, events::events,
         subscriptions::list, subscriptions::add, subscriptions::remove,
         producers::list, producers::heartbeat,

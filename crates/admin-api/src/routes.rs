@@ -6,6 +6,7 @@ pub mod decisions;
 pub mod docs;
 pub mod drift;
 pub mod events;
+pub mod petitions;
 pub mod policy;
 pub mod poll;
 pub mod producers;
@@ -108,7 +109,17 @@ fn about_topics(api: &mut web::ServiceConfig) {
 
 fn about_requests(api: &mut web::ServiceConfig) {
     api.service(web::resource("/requests").route(web::get().to(requests::list)))
-        .service(web::resource("/requests/{id}").route(web::get().to(requests::get)))
+        .service(web::resource("/requests/decide").route(web::post().to(petitions::decide_many)))
+        .service(
+            web::resource("/requests/{id}")
+                .route(web::get().to(requests::get))
+                .route(web::patch().to(petitions::change)),
+        )
+        .service(
+            web::resource("/requests/{id}/comments")
+                .route(web::get().to(petitions::comments))
+                .route(web::post().to(petitions::comment)),
+        )
         .service(web::resource("/requests/{id}/{verb}").route(web::post().to(requests::decide)))
         .service(
             web::resource("/subscriptions")

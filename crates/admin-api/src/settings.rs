@@ -132,6 +132,8 @@ pub struct LifecycleSettings {
     pub purge_on_deactivate: bool,
     /// After which an undecided request expires.
     pub request_expires: Never,
+    /// After which those who decide are reminded of an undecided request, and again after each such time.
+    pub request_reminder: Never,
 }
 
 /// How the reconciler works.

@@ -4,7 +4,9 @@
 pub mod access;
 pub mod audit;
 pub mod audit_chain;
+pub mod budgets;
 pub mod changes;
+pub mod comments;
 pub mod drift;
 pub mod idempotency;
 pub mod policies;

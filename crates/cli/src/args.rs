@@ -148,6 +148,9 @@ pub(crate) struct TopicRequest {
     /// Who answers for it
     #[arg(long)]
     pub(crate) owner: Option<String>,
+    /// Subscribe this user when it becomes active; may be repeated
+    #[arg(long, value_name = "USER")]
+    pub(crate) subscribe: Vec<String>,
     /// A free label [default: the account]
     #[arg(long)]
     pub(crate) created_by: Option<String>,

@@ -1,15 +1,24 @@
 //! Policy: what may be asked for at all. A human writes it; [`judge`] applies it.
 
 mod approvals;
+mod budget;
 mod configs;
+mod environment;
+mod naming;
 
-pub use approvals::{ApprovalRule, Approvals};
-pub use configs::{config_faults, known_configs};
+pub use approvals::{ApprovalRule, Approvals, OWNER_TEAM};
+pub use budget::{
+    ANY_TEAM, Amount, Budget, BudgetLine, BudgetUse, RETENTION_BYTES, budget_faults, budget_of,
+    reckon,
+};
+pub use configs::{ConfigBound, config_faults, known_configs};
+pub use environment::Environment;
+pub use naming::NamePart;
 
 use crate::body::escape;
 use crate::name::TopicName;
 use crate::problem::{FieldError, field};
-use crate::request::Kind;
+use crate::request::{Kind, SUBSCRIBE_MAX};
 use crate::topic::{DESCRIPTION_CHARS_MAX, LABEL_CHARS_MAX, NewTopic, TopicChange, TopicSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,6 +65,37 @@ pub struct Policy {
     /// Who must approve: the first rule that fits a request counts; without one, one approver.
     #[serde(default)]
     pub approvals: Vec<ApprovalRule>,
+    /// The grammar of names, part by part; empty for none.
+    #[serde(default)]
+    pub name_parts: Vec<NamePart>,
+    /// What stands between the parts.
+    #[serde(default = "dot")]
+    pub name_separator: String,
+    /// Bounds, defaults and duties of single configs.
+    #[serde(default)]
+    pub config_bounds: Vec<ConfigBound>,
+    /// Whether a request must say what the topic is for.
+    #[serde(default)]
+    pub require_description: bool,
+    /// Whether the owner must be a team of the requester.
+    #[serde(default)]
+    pub owner_is_own_team: bool,
+    /// Which environment this service governs; empty for none in particular.
+    #[serde(default)]
+    pub environment: String,
+    /// What holds in which environment.
+    #[serde(default)]
+    pub environments: Vec<Environment>,
+    /// What teams may have.
+    #[serde(default)]
+    pub budgets: Vec<Budget>,
+    /// Requests of one account that are approved by policy within an hour; more of them need an approver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_approvals_per_hour: Option<i64>,
+}
+
+fn dot() -> String {
+    ".".to_owned()
 }
 
 /// What a policy says to a request.
@@ -84,16 +124,15 @@ pub fn judge(policy: &Policy, asked: &NewTopic) -> Verdict {
             None
         }
     };
-    if name.is_some() && !pattern_matches(&policy.name_pattern, &asked.name) {
-        let message = format!("names match {:?} by policy", policy.name_pattern);
-        faults.push(field("/name", message));
+    if name.is_some() {
+        faults.extend(policy.naming_faults(asked));
     }
     let spec = TopicSpec {
         partitions: asked.partitions.unwrap_or(policy.partitions.default),
         replication_factor: asked
             .replication_factor
-            .unwrap_or_else(|| i16::try_from(policy.replication_factor.default).unwrap_or(1)),
-        configs: asked.configs.clone(),
+            .unwrap_or_else(|| policy.default_copies(&asked.name)),
+        configs: configs::with_defaults(&policy.config_bounds, &asked.configs),
     };
     policy
         .partitions
@@ -102,6 +141,7 @@ pub fn judge(policy: &Policy, asked: &NewTopic) -> Verdict {
     policy
         .replication_factor
         .check("/replication_factor", copies, &mut faults);
+    faults.extend(policy.environment_faults(&asked.name, &spec));
     faults.extend(config_faults(policy, &spec.configs));
     if policy.require_owner && asked.owner.as_deref().is_none_or(str::is_empty) {
         faults.push(field(
@@ -109,6 +149,18 @@ pub fn judge(policy: &Policy, asked: &NewTopic) -> Verdict {
             "is required by policy: the team that answers for the topic",
         ));
     }
+    if policy.require_description
+        && asked
+            .description
+            .as_deref()
+            .is_none_or(|text| text.trim().is_empty())
+    {
+        faults.push(field(
+            "/description",
+            "is required by policy: what the topic is for",
+        ));
+    }
+    faults.extend(configs::missing(&policy.config_bounds, &spec.configs));
     faults.extend(label_faults(asked));
     match name {
         Some(name) if faults.is_empty() => {
@@ -164,6 +216,16 @@ pub fn judge_change(
         }
     }
     faults.extend(config_faults(policy, &set));
+    let bounds = policy.config_bounds.iter();
+    for bound in
+        bounds.filter(|bound| bound.required && asked.configs.get(&bound.config) == Some(&None))
+    {
+        let pointer = format!("/configs/{}", escape(&bound.config));
+        faults.push(field(
+            pointer,
+            "is required by policy, so it cannot be taken back",
+        ));
+    }
     if faults.is_empty() && spec == *current {
         let message = "changes nothing: name other partitions or configs than the topic has";
         faults.push(field("", message));
@@ -182,6 +244,7 @@ fn label_faults(asked: &NewTopic) -> Vec<FieldError> {
         ("/description", &asked.description, DESCRIPTION_CHARS_MAX),
     ];
     let mut faults = Vec::new();
+    faults.extend(subscriber_faults(&asked.subscribe));
     for (pointer, text, max) in labels {
         let length = text.as_deref().map_or(0, |text| text.chars().count());
         if length > max {
@@ -192,16 +255,63 @@ fn label_faults(asked: &NewTopic) -> Vec<FieldError> {
     faults
 }
 
+fn subscriber_faults(users: &[String]) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    if users.len() > SUBSCRIBE_MAX {
+        let message = format!(
+            "has at most {SUBSCRIBE_MAX} users, this one has {}",
+            users.len()
+        );
+        faults.push(field("/subscribe", message));
+    }
+    for (index, user) in users.iter().enumerate() {
+        if user.is_empty() || user.chars().count() > LABEL_CHARS_MAX {
+            let message = format!("has 1 to {LABEL_CHARS_MAX} characters");
+            faults.push(field(format!("/subscribe/{index}"), message));
+        }
+    }
+    faults
+}
+
 impl Policy {
-    /// Who must approve a request: the first rule that fits, else one approver.
-    pub fn approvals(&self, kind: Kind, name: &str, spec: &TopicSpec) -> Approvals {
+    fn naming_faults(&self, asked: &NewTopic) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        if !pattern_matches(&self.name_pattern, &asked.name) {
+            let message = format!("names match {:?} by policy", self.name_pattern);
+            faults.push(field("/name", message));
+        }
+        let owner = asked.owner.as_deref().filter(|owner| !owner.is_empty());
+        let separator = &self.name_separator;
+        faults.extend(naming::name_faults(
+            &self.name_parts,
+            separator,
+            &asked.name,
+            owner,
+        ));
+        faults
+    }
+
+    /// The first rule that fits a request.
+    pub fn rule(&self, kind: Kind, name: &str, spec: &TopicSpec) -> Option<&ApprovalRule> {
         // Data is never given away by a rule that does not say so.
         let says_so = |rule: &ApprovalRule| {
             rule.approvals != Approvals::Auto || kind != Kind::Delete || rule.kinds.contains(&kind)
         };
         let fits = |rule: &&ApprovalRule| says_so(rule) && rule.fits(kind, name, spec);
-        let rule = self.approvals.iter().find(fits);
+        self.approvals.iter().find(fits)
+    }
+
+    /// Who must approve a request: the first rule that fits, else one approver.
+    pub fn approvals(&self, kind: Kind, name: &str, spec: &TopicSpec) -> Approvals {
+        let rule = self.rule(kind, name, spec);
         rule.map_or(Approvals::One, |rule| rule.approvals)
+    }
+
+    /// Whether the end of a fence is asked for instead of decided: a rule names that kind, and wants somebody.
+    pub fn reactivation_is_asked_for(&self, name: &str, spec: &TopicSpec) -> bool {
+        let kind = Kind::Reactivate;
+        self.rule(kind, name, spec)
+            .is_some_and(|rule| rule.kinds.contains(&kind) && rule.approvals != Approvals::Auto)
     }
 }
 
@@ -228,6 +338,25 @@ pub fn check(policy: &Policy) -> Vec<FieldError> {
             faults.push(field(pointer, "needs 1 <= min <= default <= max"));
         }
     }
+    faults.extend(naming::grammar_faults(
+        &policy.name_parts,
+        &policy.name_separator,
+    ));
+    faults.extend(configs::bound_faults(&policy.config_bounds));
+    faults.extend(policy.environments_faults());
+    for (index, budget) in policy.budgets.iter().enumerate() {
+        let amounts = [budget.topics, budget.partitions, budget.bytes];
+        if budget.team.is_empty() || amounts.into_iter().flatten().any(|amount| amount < 0) {
+            let pointer = format!("budgets/{index}");
+            faults.push(field(pointer, "names a team, and amounts from 0 on"));
+        }
+    }
+    if policy
+        .auto_approvals_per_hour
+        .is_some_and(|limit| limit < 0)
+    {
+        faults.push(field("auto_approvals_per_hour", "is 0 or more"));
+    }
     for (index, rule) in policy.approvals.iter().enumerate() {
         if let Err(error) = regex_lite::Regex::new(&format!("^(?:{})$", rule.name_pattern)) {
             let pointer = format!("approvals/{index}/name_pattern");
@@ -246,171 +375,4 @@ pub fn check(policy: &Policy) -> Vec<FieldError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn policy() -> Policy {
-        Policy {
-            name_pattern: String::new(),
-            partitions: Range {
-                min: 1,
-                max: 12,
-                default: 3,
-            },
-            replication_factor: Range {
-                min: 1,
-                max: 3,
-                default: 1,
-            },
-            configs: known_configs().into_iter().map(str::to_owned).collect(),
-            require_owner: false,
-            allow_self_approval: false,
-            open_requests_per_account: 100,
-            approvals: Vec::new(),
-        }
-    }
-
-    fn asked(name: &str) -> NewTopic {
-        NewTopic {
-            name: name.to_owned(),
-            ..NewTopic::default()
-        }
-    }
-
-    fn pointers(verdict: Verdict) -> Vec<String> {
-        match verdict {
-            Verdict::Refuse(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
-            Verdict::Accept { .. } => Vec::new(),
-        }
-    }
-
-    #[test]
-    fn defaults_are_filled_in() {
-        let Verdict::Accept { spec, .. } = judge(&policy(), &asked("orders")) else {
-            panic!("refused")
-        };
-        assert_eq!((spec.partitions, spec.replication_factor), (3, 1));
-    }
-
-    #[test]
-    fn every_broken_rule_is_listed() {
-        let mut request = asked("bad name");
-        request.partitions = Some(0);
-        request.replication_factor = Some(99);
-        request
-            .configs
-            .insert("retention.ms".into(), "banana".into());
-        request.configs.insert("retention.msx".into(), "1".into());
-        request.description = Some("x".repeat(1001));
-        assert_eq!(
-            pointers(judge(&policy(), &request)),
-            [
-                "/name",
-                "/partitions",
-                "/replication_factor",
-                "/configs/retention.ms",
-                "/configs/retention.msx",
-                "/description"
-            ]
-        );
-    }
-
-    #[test]
-    fn rules_of_the_policy_bind() {
-        let mut strict = policy();
-        strict.name_pattern = "[a-z]+\\.[a-z]+".to_owned();
-        strict.require_owner = true;
-        strict.configs = vec!["retention.ms".to_owned()];
-        let mut request = asked("Orders");
-        request
-            .configs
-            .insert("cleanup.policy".into(), "compact".into());
-        let found = pointers(judge(&strict, &request));
-        assert_eq!(found, ["/name", "/configs/cleanup.policy", "/owner"]);
-    }
-
-    #[test]
-    fn a_change_grows_partitions_and_sets_or_takes_back_configs() {
-        let current = TopicSpec {
-            partitions: 3,
-            replication_factor: 1,
-            configs: [("retention.ms".to_owned(), "1000".to_owned())].into(),
-        };
-        let change = |partitions, configs: &[(&str, Option<&str>)]| TopicChange {
-            partitions,
-            configs: configs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
-                .collect(),
-            reason: None,
-        };
-        let asked = change(
-            Some(6),
-            &[("retention.ms", None), ("segment.ms", Some("60"))],
-        );
-        let spec = judge_change(&policy(), &current, &asked).unwrap();
-        assert_eq!(spec.partitions, 6);
-        assert_eq!(
-            spec.configs,
-            [("segment.ms".to_owned(), "60".to_owned())].into()
-        );
-        for (asked, pointer) in [
-            (change(Some(2), &[]), "/partitions"),
-            (change(Some(99), &[]), "/partitions"),
-            (change(None, &[("segment.ms", None)]), "/configs/segment.ms"),
-            (
-                change(None, &[("retention.ms", Some("x"))]),
-                "/configs/retention.ms",
-            ),
-            (change(Some(3), &[]), ""),
-        ] {
-            let faults = judge_change(&policy(), &current, &asked).unwrap_err();
-            assert_eq!(faults[0].pointer, pointer);
-        }
-    }
-
-    #[test]
-    fn the_first_rule_that_fits_says_who_must_approve() {
-        let mut policy = policy();
-        let rule = |name_pattern: &str, partitions_max, kinds: &[Kind], approvals| ApprovalRule {
-            name_pattern: name_pattern.to_owned(),
-            partitions_max,
-            kinds: kinds.to_vec(),
-            approvals,
-        };
-        policy.approvals = vec![
-            rule("prod\\..*", None, &[], Approvals::Two),
-            rule("dev\\..*", Some(3), &[], Approvals::Auto),
-        ];
-        let spec = |partitions| TopicSpec {
-            partitions,
-            replication_factor: 1,
-            configs: BTreeMap::new(),
-        };
-        for (kind, name, partitions, want) in [
-            (Kind::Create, "prod.orders", 1, Approvals::Two),
-            (Kind::Delete, "prod.orders", 1, Approvals::Two),
-            (Kind::Create, "dev.orders", 3, Approvals::Auto),
-            (Kind::Create, "dev.orders", 4, Approvals::One),
-            (Kind::Delete, "dev.orders", 1, Approvals::One),
-            (Kind::Change, "dev.orders", 1, Approvals::Auto),
-            (Kind::Change, "other", 1, Approvals::One),
-        ] {
-            assert_eq!(
-                policy.approvals(kind, name, &spec(partitions)),
-                want,
-                "{kind} {name}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_policy_is_checked_itself() {
-        let mut broken = policy();
-        broken.name_pattern = "(".to_owned();
-        broken.partitions.default = 99;
-        broken.configs.push("retention".to_owned());
-        assert_eq!(check(&broken).len(), 3);
-        assert!(check(&policy()).is_empty());
-    }
-}
+mod tests;

@@ -1,7 +1,10 @@
 //! RFC 9457 problems: the one shape of every error that Sluice answers with.
 
+use crate::body::escape;
 use crate::lifecycle::{Event, Refusal};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// What went wrong, as a stable word. One variant per documented failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -213,6 +216,49 @@ pub struct Problem {
     /// On 429 and 503: seconds after which another try makes sense (also `Retry-After`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
+    /// What changed between the version that was meant and the current one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diff: Vec<Difference>,
+}
+
+/// One member that is not what it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Difference {
+    /// Where: a JSON pointer into the document.
+    pub pointer: String,
+    /// What it was when it was read; null when it was not there.
+    #[schema(value_type = Object)]
+    pub seen: Value,
+    /// What it is now; null when it is not there.
+    #[schema(value_type = Object)]
+    pub now: Value,
+}
+
+/// The members in which two documents differ, objects gone through to their leaves.
+pub fn differences(seen: &Value, now: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare("", seen, now, &mut found);
+    found
+}
+
+fn compare(pointer: &str, seen: &Value, now: &Value, found: &mut Vec<Difference>) {
+    if seen == now {
+        return;
+    }
+    let (Value::Object(old), Value::Object(new)) = (seen, now) else {
+        found.push(Difference {
+            pointer: pointer.to_owned(),
+            seen: seen.clone(),
+            now: now.clone(),
+        });
+        return;
+    };
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let part = |of: &Map<String, Value>| of.get(name).cloned().unwrap_or_default();
+        let below = format!("{pointer}/{}", escape(name));
+        compare(&below, &part(old), &part(new), found);
+    }
 }
 
 impl Problem {
@@ -228,6 +274,7 @@ impl Problem {
             errors: Vec::new(),
             allowed: None,
             retry_after_s: None,
+            diff: Vec::new(),
         }
     }
 
@@ -315,6 +362,22 @@ mod tests {
             assert!(seen.insert(code.as_str()));
             assert!((400..600).contains(&code.status()));
         }
+    }
+
+    #[test]
+    fn differences_are_found_at_their_leaves() {
+        let seen =
+            serde_json::json!({"spec": {"partitions": 3, "configs": {"a/b": "1"}}, "version": 1});
+        let now = serde_json::json!({"spec": {"partitions": 6, "configs": {}}, "version": 1});
+        let found = differences(&seen, &now);
+        let pointers: Vec<_> = found.iter().map(|d| d.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/spec/configs/a~1b", "/spec/partitions"]);
+        assert_eq!(
+            (&found[1].seen, &found[1].now),
+            (&Value::from(3), &Value::from(6))
+        );
+        assert_eq!(found[0].now, Value::Null);
+        assert!(differences(&seen, &seen).is_empty());
     }
 
     #[test]

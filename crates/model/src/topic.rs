@@ -200,6 +200,9 @@ pub struct NewTopic {
     /// What happens to held records when it is stopped for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_stop: Option<OnStop>,
+    /// Users who are subscribed when it becomes active.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribe: Vec<String>,
 }
 
 /// The body of `PATCH /api/topics/{id}`: what shall change; what is absent stays.
@@ -244,6 +247,9 @@ pub struct Decided {
     pub status: State,
     /// Counts the changes of the intent; the ETag.
     pub version: i64,
+    /// The request that was filed instead, where the policy wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<i64>,
 }
 
 /// The answer of `GET /api/stats`.

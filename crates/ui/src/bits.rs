@@ -65,6 +65,7 @@ impl From<Kind> for Badge {
             Kind::Create => ("plain", "plus"),
             Kind::Change => ("plain", "cog"),
             Kind::Delete => ("danger", "trash"),
+            Kind::Reactivate => ("plain", "play"),
         };
         badge(tone, icon, kind.as_str())
     }
@@ -254,9 +255,7 @@ mod tests {
         let sprite = String::from_utf8(sprite.bytes.into_owned()).unwrap();
         let states = STATES.into_iter().map(Badge::from);
         let requests = RequestStatus::ALL.into_iter().map(Badge::from);
-        let kinds = [Kind::Create, Kind::Change, Kind::Delete]
-            .into_iter()
-            .map(Badge::from);
+        let kinds = Kind::ALL.into_iter().map(Badge::from);
         let statuses = [Status::Active, Status::Inactive, Status::Error]
             .into_iter()
             .map(Badge::from);

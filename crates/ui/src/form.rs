@@ -122,6 +122,7 @@ impl TopicForm {
             configs: configs(&self.configs, &mut faults),
             owner: filled(&self.owner),
             on_stop: None,
+            subscribe: Vec::new(),
         };
         whole(topic, faults)
     }

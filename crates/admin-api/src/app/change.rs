@@ -1,7 +1,7 @@
 //! Asking for more partitions or other configs of a topic that Kafka serves.
 
 use super::petition::{Petition, file, not_now};
-use super::{Context, check_version, topic};
+use super::{Context, budget, check_topic_version, topic};
 use crate::error::Outcome;
 use rusqlite::Connection;
 use sluice_model::lifecycle::State;
@@ -23,7 +23,7 @@ pub fn request_change(
     asked: &TopicChange,
 ) -> Outcome<Request> {
     let topic = topic(connection, topic_id)?;
-    check_version(if_match, topic.version)?;
+    check_topic_version(connection, if_match, &topic)?;
     let there = matches!(topic.status, State::Active | State::Inactive);
     if !there || topic.purge_started_at.is_some() {
         let detail = format!(
@@ -39,8 +39,13 @@ pub fn request_change(
     let base = topic.spec();
     let spec = judge_change(&context.policy, &base, asked)
         .map_err(|faults| Problem::from_errors(Code::Invalid, faults))?;
+    let faults = budget::change_faults(connection, context, &topic, &spec)?;
+    if !faults.is_empty() {
+        return Err(Problem::from_errors(Code::Invalid, faults).into());
+    }
     let petition = Petition {
         kind: Kind::Change,
+        asked: asked.into(),
         spec,
         base: Some(base),
         reason: asked.reason.clone(),

@@ -1,10 +1,12 @@
 //! Deciding: about a topic's open create request, about a topic's fence, and about any request by id.
 
+use super::approval::{amend, approve, check_decider};
 use super::transition::{Note, facts, record, transition};
 use super::{
-    COUNTED, Context, Decision, approve, check_reason, check_version, delete, petition, request,
-    topic,
+    COUNTED, Context, Decision, check_pending, check_reason, check_request_version,
+    check_topic_version, delete, petition, request, topic,
 };
+use crate::auth::require;
 use crate::error::Outcome;
 use crate::store::requests;
 use rusqlite::Connection;
@@ -26,7 +28,16 @@ pub fn decide(
     decision: &Decision,
 ) -> Outcome<Decided> {
     let before = topic(connection, topic_id)?;
-    check_version(decision.if_match, before.version)?;
+    check_topic_version(connection, decision.if_match, &before)?;
+    if event == Event::Reactivate {
+        let wants = context
+            .policy
+            .reactivation_is_asked_for(&before.topic_name, &before.spec());
+        if wants {
+            return petition::ask_to_reactivate(connection, context, &before, decision);
+        }
+        require(&context.actor, Role::Approver)?;
+    }
     let create = requests::newest_of_topic(connection, topic_id, Kind::Create)?;
     let after = decide_topic(connection, context, &before, create, event, decision)?;
     Ok(decided(event, &before, &after))
@@ -40,6 +51,7 @@ fn decided(event: Event, before: &Topic, topic: &Topic) -> Decided {
         topic_id: topic.topic_id,
         status: topic.status,
         version: topic.version,
+        request_id: None,
     }
 }
 
@@ -70,17 +82,23 @@ pub(super) fn decide_topic(
         check_owner(context, &before.requested_by)?;
     }
     let reason = decision.reason.as_deref();
-    if event == Event::Approve {
-        // An illegal step is told before anything else.
-        step(facts(before), event, context.now)?;
-        if let Some(request) = &mut create
-            && !approve(context, request)?
-        {
-            count_approval(connection, context, before, request, reason)?;
-            return Ok(before.clone());
+    let mut before = before.clone();
+    // An illegal step is told before anything else.
+    step(facts(&before), event, context.now)?;
+    let about = create.as_ref().filter(|_| request_status(event).is_some());
+    check_decider(context, &before, event, about)?;
+    if event == Event::Approve
+        && let Some(request) = &mut create
+    {
+        if let Some(changes) = &decision.changes {
+            before = amend(connection, context, &before, request, changes)?;
+        }
+        if !approve(context, request)? {
+            count_approval(connection, context, &before, request, reason)?;
+            return Ok(before);
         }
     }
-    let after = transition(connection, context, before, event, reason, create.as_ref())?;
+    let after = transition(connection, context, &before, event, reason, create.as_ref())?;
     if let (Some(status), Some(create)) = (request_status(event), create) {
         close(connection, context, create, status, reason)?;
     }
@@ -155,25 +173,29 @@ pub fn decide_request(
     decision: &Decision,
 ) -> Outcome<Decided> {
     let request = request(connection, request_id)?;
-    check_version(decision.if_match, request.version)?;
-    if request.status != RequestStatus::Pending {
-        let detail = format!("request {request_id} is {} already", request.status);
-        let mut problem = Problem::new(Code::IllegalTransition, detail);
-        problem.allowed = Some(Vec::new());
-        return Err(problem.into());
-    }
+    check_request_version(connection, decision.if_match, &request)?;
+    check_pending(&request)?;
     let before = topic(connection, request.topic_id)?;
-    match request.kind {
-        Kind::Create => {
-            let after = decide_topic(connection, context, &before, Some(request), event, decision)?;
-            Ok(decided(event, &before, &after))
-        }
-        Kind::Change | Kind::Delete => {
-            if event == Event::Withdraw {
-                check_owner(context, &request.requested_by)?;
-            }
-            check_reason(event, decision)?;
-            petition::decide(connection, context, &before, request, event, decision)
-        }
+    decide_open(connection, context, &before, request, event, decision)
+}
+
+/// Decides about a request that is known to be pending.
+pub(super) fn decide_open(
+    connection: &Connection,
+    context: &Context,
+    before: &Topic,
+    request: Request,
+    event: Event,
+    decision: &Decision,
+) -> Outcome<Decided> {
+    if request.kind == Kind::Create {
+        let after = decide_topic(connection, context, before, Some(request), event, decision)?;
+        return Ok(decided(event, before, &after));
     }
+    if event == Event::Withdraw {
+        check_owner(context, &request.requested_by)?;
+    }
+    check_reason(event, decision)?;
+    check_decider(context, before, event, Some(&request))?;
+    petition::decide(connection, context, before, request, event, decision)
 }

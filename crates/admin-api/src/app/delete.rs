@@ -1,12 +1,12 @@
 //! Asking for a deletion, and calling it off.
 
 use super::petition::{Petition, file, not_now};
-use super::{Context, Decision, check_version, decide, topic};
+use super::{Context, Decision, check_topic_version, decide, topic};
 use crate::error::Outcome;
 use crate::store::requests;
 use rusqlite::Connection;
 use sluice_model::lifecycle::State;
-use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::request::{Asked, Kind, Request, RequestStatus};
 use sluice_model::time::Timestamp;
 
 /// When a deletion that is approved now becomes due; never when there is no grace time.
@@ -30,7 +30,7 @@ pub fn request_delete(
     decision: &Decision,
 ) -> Outcome<Request> {
     let topic = topic(connection, topic_id)?;
-    check_version(decision.if_match, topic.version)?;
+    check_topic_version(connection, decision.if_match, &topic)?;
     let purging = topic.purge_started_at.is_some();
     if topic.status != State::Inactive || purging {
         let way_out = if purging {
@@ -48,6 +48,7 @@ pub fn request_delete(
         kind: Kind::Delete,
         spec: topic.spec(),
         base: None,
+        asked: Asked::default(),
         reason: decision.reason.clone(),
     };
     file(connection, context, &topic, petition)

@@ -10,7 +10,7 @@ use sluice_model::drift::{Drift, DriftKind, Ignored, Remedy};
 use sluice_model::lifecycle::State;
 use sluice_model::name::TopicName;
 use sluice_model::problem::{Code, Problem};
-use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::request::{Asked, Kind, Request, RequestStatus};
 use sluice_model::topic::{OnStop, Topic, TopicSpec};
 
 /// Does something about a disagreement. `there` is what Kafka has under the topic's name.
@@ -207,6 +207,12 @@ fn restore(
         base: Some(base),
         approvals_needed: 0,
         approved_by: Vec::new(),
+        different_teams: false,
+        approver_teams: Vec::new(),
+        asked: Asked::default(),
+        amended: None,
+        subscribe: Vec::new(),
+        reminded_at: None,
         reason: reason.map(str::to_owned),
         created_at: context.now,
         decided_at: None,

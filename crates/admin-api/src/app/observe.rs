@@ -1,14 +1,19 @@
 //! What the reconciler writes: observations, and the two events that are its alone.
 
-use super::transition::{Note, transition, write};
+use super::transition::{Note, record_request, transition, write};
 use super::{Context, Decision, decide, topic};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, requests, subscriptions, topics};
 use rusqlite::Connection;
 use sluice_model::lifecycle::{Event, State};
-use sluice_model::request::Kind;
+use sluice_model::request::{Kind, RequestStatus};
 use sluice_model::time::Timestamp;
 use sluice_model::topic::Topic;
+
+/// Requests that one pass ends at most.
+const EXPIRED_MAX: u32 = 500;
+/// Requests that one pass reminds of at most.
+const REMINDED_MAX: u32 = 100;
 
 /// Kafka serves the topic as asked.
 ///
@@ -17,14 +22,22 @@ use sluice_model::topic::Topic;
 pub fn provisioned(connection: &Connection, context: &Context, topic_id: i64) -> Outcome<Topic> {
     let before = topic(connection, topic_id)?;
     let request = requests::newest_of_topic(connection, topic_id, Kind::Create)?;
-    transition(
+    let after = transition(
         connection,
         context,
         &before,
         Event::Provisioned,
         None,
         request.as_ref(),
-    )
+    )?;
+    for user in request.iter().flat_map(|request| &request.subscribe) {
+        if subscriptions::insert(connection, user, topic_id, context.now)?.is_some() {
+            let name = &after.topic_name;
+            let feed = Feed::Subscription;
+            changes::append(connection, context.now, feed, name, "active", Some(user))?;
+        }
+    }
+    Ok(after)
 }
 
 /// Kafka shows the change that was approved.
@@ -109,6 +122,10 @@ pub fn purged(connection: &Connection, context: &Context, topic_id: i64) -> Outc
         None,
         request.as_ref(),
     )?;
+    if let Some(open) = requests::open_of_topic(connection, topic_id)? {
+        let reason = Some("the topic is deleted");
+        decide::close(connection, context, open, RequestStatus::Cancelled, reason)?;
+    }
     subscriptions::delete_of_topic(connection, topic_id)?;
     let name = &after.topic_name;
     changes::append(
@@ -122,12 +139,34 @@ pub fn purged(connection: &Connection, context: &Context, topic_id: i64) -> Outc
     Ok(after)
 }
 
+/// Reminds of requests that wait since before an instant, and were not reminded of since; says how many.
+///
+/// # Errors
+/// When the store fails.
+pub fn remind(connection: &Connection, context: &Context, before: Timestamp) -> Outcome<usize> {
+    let waiting = requests::unreminded(connection, before, REMINDED_MAX)?;
+    for request in &waiting {
+        requests::note_reminder(connection, request.request_id, context.now)?;
+        record_request(connection, context, "remind", None, request)?;
+        let name = &request.topic_name;
+        changes::append(
+            connection,
+            context.now,
+            Feed::Request,
+            name,
+            "reminder",
+            None,
+        )?;
+    }
+    Ok(waiting.len())
+}
+
 /// Ends the requests that nobody decided in time; says how many.
 ///
 /// # Errors
 /// When the store fails.
 pub fn expire(connection: &Connection, context: &Context, before: Timestamp) -> Outcome<usize> {
-    let overdue = requests::overdue(connection, before)?;
+    let overdue = requests::overdue(connection, before, EXPIRED_MAX)?;
     for request_id in &overdue {
         decide::decide_request(
             connection,

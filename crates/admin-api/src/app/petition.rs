@@ -1,14 +1,15 @@
 //! Requests about a topic that exists, of kind change or delete: filing them and deciding about them.
 
-use super::transition::{Note, facts, record, write};
-use super::{COUNTED, Context, Decision, approve, check_open_requests, decide, delete};
+use super::approval::{self, amend, approve};
+use super::transition::{Note, facts, record, transition, write};
+use super::{COUNTED, Context, Decision, check_open_requests, decide, delete};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, requests};
 use rusqlite::Connection;
-use sluice_model::lifecycle::{Event, decisions};
+use sluice_model::lifecycle::{Event, decisions, step};
 use sluice_model::policy::Approvals;
 use sluice_model::problem::{Code, Problem};
-use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::request::{Asked, Kind, Request, RequestStatus};
 use sluice_model::topic::{Decided, Topic, TopicSpec};
 
 /// What is asked about a topic.
@@ -16,6 +17,7 @@ pub(super) struct Petition {
     pub(super) kind: Kind,
     pub(super) spec: TopicSpec,
     pub(super) base: Option<TopicSpec>,
+    pub(super) asked: Asked,
     pub(super) reason: Option<String>,
 }
 
@@ -41,14 +43,17 @@ pub(super) fn file(
         return Err(Problem::new(Code::Duplicate, detail).into());
     }
     check_open_requests(connection, context)?;
-    let approvals = context
-        .policy
-        .approvals(petition.kind, &topic.topic_name, &petition.spec);
     let mut request = Request {
         request_id: 0,
         kind: petition.kind,
-        approvals_needed: approvals.needed(),
+        approvals_needed: 1,
+        different_teams: false,
         approved_by: Vec::new(),
+        approver_teams: Vec::new(),
+        asked: petition.asked,
+        amended: None,
+        subscribe: Vec::new(),
+        reminded_at: None,
         status: RequestStatus::Pending,
         topic_id: topic.topic_id,
         topic_name: topic.topic_name.clone(),
@@ -62,6 +67,9 @@ pub(super) fn file(
         decision_reason: None,
         version: 1,
     };
+    let approvals = approval::needed(connection, context, &request)?;
+    request.approvals_needed = approvals.needed();
+    request.different_teams = approvals.different_teams();
     request.request_id = requests::insert(connection, &request)?;
     let note = Note {
         action: "request",
@@ -97,6 +105,9 @@ pub(super) fn decide(
     let mut after = before.clone();
     request.status = match event {
         Event::Approve => {
+            if let Some(changes) = &decision.changes {
+                amend(connection, context, before, &mut request, changes)?;
+            }
             if !approve(context, &mut request)? {
                 decide::count_approval(connection, context, before, &mut request, reason)?;
                 return Ok(Decided {
@@ -104,6 +115,7 @@ pub(super) fn decide(
                     topic_id: before.topic_id,
                     status: before.status,
                     version: before.version,
+                    request_id: None,
                 });
             }
             take_effect(context, &mut after, &request)?;
@@ -120,13 +132,18 @@ pub(super) fn decide(
         reason,
         request: Some(&request),
     };
-    if event == Event::Approve {
+    if event == Event::Approve && request.kind == Kind::Reactivate {
+        let (lift, about) = (Event::Reactivate, Some(&request));
+        after = transition(connection, context, before, lift, reason, about)?;
+        delete::call_off(connection, context, after.topic_id)?;
+    } else if event == Event::Approve {
         after = write(connection, context, before, after, &note)?;
     } else {
         record(connection, context, Some(before), before, &note)?;
     }
     let what = match request.kind {
         Kind::Delete => "Deletion",
+        Kind::Reactivate => "Reactivation",
         Kind::Change | Kind::Create => "Change",
     };
     Ok(Decided {
@@ -134,11 +151,41 @@ pub(super) fn decide(
         topic_id: after.topic_id,
         status: after.status,
         version: after.version,
+        request_id: None,
+    })
+}
+
+/// Files a request to lift a fence, where the policy wants one.
+pub(super) fn ask_to_reactivate(
+    connection: &Connection,
+    context: &Context,
+    topic: &Topic,
+    decision: &Decision,
+) -> Outcome<Decided> {
+    step(facts(topic), Event::Reactivate, context.now)?;
+    let petition = Petition {
+        kind: Kind::Reactivate,
+        spec: topic.spec(),
+        base: None,
+        asked: Asked::default(),
+        reason: decision.reason.clone(),
+    };
+    let filed = file(connection, context, topic, petition)?;
+    Ok(Decided {
+        message: "Reactivation request submitted".to_owned(),
+        topic_id: topic.topic_id,
+        status: topic.status,
+        version: topic.version,
+        request_id: Some(filed.request_id),
     })
 }
 
 /// What an approval does to the topic; the reconciler brings it to Kafka.
 fn take_effect(context: &Context, topic: &mut Topic, request: &Request) -> Outcome<()> {
+    if request.kind == Kind::Reactivate {
+        // The step of the lifecycle does it.
+        return Ok(());
+    }
     if request.kind == Kind::Delete {
         topic.purge_after = delete::due(context);
         return Ok(());

@@ -1,10 +1,14 @@
 //! Writing a new version of the policy.
 
+use super::approval::{as_asked, as_new_topic};
 use super::{Context, check_version, record};
 use crate::error::Outcome;
 use crate::store::policies;
 use rusqlite::Connection;
-use sluice_model::policy::Policy;
+use sluice_model::policy::{Policy, Verdict, config_faults, judge};
+use sluice_model::problem::{FieldError, field};
+use sluice_model::request::{Kind, Request};
+use sluice_model::topic::Topic;
 
 /// Appends a version; answers its number.
 ///
@@ -29,4 +33,28 @@ pub fn write(
         Some(policy),
     )?;
     Ok(version)
+}
+
+/// What a policy says against a request; its name and labels count for new topics only.
+pub fn findings(policy: &Policy, request: &Request, topic: &Topic) -> Vec<FieldError> {
+    let asked = match request.kind {
+        Kind::Create => as_asked(&request.spec),
+        Kind::Change => {
+            let faults = config_faults(policy, &request.spec.configs);
+            let partitions = policy.partitions;
+            let wanted = request.spec.partitions;
+            let fits = (partitions.min..=partitions.max).contains(&wanted);
+            let message = format!(
+                "is {} to {} by policy, not {wanted}",
+                partitions.min, partitions.max
+            );
+            let wide = (!fits).then(|| field("/partitions", message));
+            return wide.into_iter().chain(faults).collect();
+        }
+        Kind::Delete | Kind::Reactivate => return Vec::new(),
+    };
+    match judge(policy, &as_new_topic(topic, request, &asked)) {
+        Verdict::Refuse(faults) => faults,
+        Verdict::Accept { .. } => Vec::new(),
+    }
 }

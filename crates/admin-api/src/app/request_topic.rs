@@ -2,7 +2,7 @@
 
 use super::decide::decide_topic;
 use super::transition::{Note, facts, record};
-use super::{Context, Decision, check_open_requests};
+use super::{Context, Decision, approval, budget, check_open_requests};
 use crate::error::{AppError, Outcome};
 use crate::store::{changes, changes::Feed, requests, topics};
 use rusqlite::Connection;
@@ -22,20 +22,23 @@ pub fn request_topic(
     context: &Context,
     asked: &NewTopic,
 ) -> Outcome<Requested> {
-    let (name, spec, approvals) = match judge(&context.policy, asked) {
-        Verdict::Accept {
-            name,
-            spec,
-            approvals,
-        } => (name, spec, approvals),
+    let asked = &with_owner(context, asked)?;
+    let (name, spec) = match judge(&context.policy, asked) {
+        Verdict::Accept { name, spec, .. } => (name, spec),
         Verdict::Refuse(faults) => return Err(Problem::from_errors(Code::Invalid, faults).into()),
     };
     check_free(connection, &name)?;
     check_open_requests(connection, context)?;
     let mut topic = new_row(context, asked, &name, &spec);
+    let faults = budget::new_faults(connection, context, &topic)?;
+    if !faults.is_empty() {
+        return Err(Problem::from_errors(Code::Invalid, faults).into());
+    }
     topic.topic_id = topics::insert(connection, &name, &topic)?;
-    let mut request = new_request(context, &topic, spec, asked.description.clone());
+    let mut request = new_request(context, &topic, spec, asked);
+    let approvals = approval::needed(connection, context, &request)?;
     request.approvals_needed = approvals.needed();
+    request.different_teams = approvals.different_teams();
     request.request_id = requests::insert(connection, &request)?;
     let note = Note {
         action: "request",
@@ -75,6 +78,36 @@ pub(super) fn check_free(connection: &Connection, name: &TopicName) -> Outcome<(
         Some(taken) => Err(taken_problem(name, &taken)),
         None => Ok(()),
     }
+}
+
+/// The request with its owner as the policy wants it: a team of the requester, the only one if none is named.
+pub(super) fn with_owner(context: &Context, asked: &NewTopic) -> Outcome<NewTopic> {
+    let mut asked = asked.clone();
+    asked.owner = asked.owner.filter(|owner| !owner.is_empty());
+    if !context.policy.owner_is_own_team {
+        return Ok(asked);
+    }
+    let teams = &context.actor.teams;
+    match (&asked.owner, teams.as_slice()) {
+        (None, [only]) => asked.owner = Some(only.clone()),
+        (Some(owner), _) if teams.contains(owner) => {}
+        (owner, _) => {
+            let what = owner
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |owner| format!("{owner:?}"));
+            let mine = if teams.is_empty() {
+                "none".to_owned()
+            } else {
+                teams.join(", ")
+            };
+            let message = format!(
+                "is a team of the requester by policy, not {what}; {} is in: {mine}",
+                context.actor.account
+            );
+            return Err(Problem::invalid("/owner", message).into());
+        }
+    }
+    Ok(asked)
 }
 
 fn taken_problem(name: &TopicName, taken: &Topic) -> AppError {
@@ -125,12 +158,7 @@ fn new_row(context: &Context, asked: &NewTopic, name: &TopicName, spec: &TopicSp
     }
 }
 
-fn new_request(
-    context: &Context,
-    topic: &Topic,
-    spec: TopicSpec,
-    reason: Option<String>,
-) -> Request {
+fn new_request(context: &Context, topic: &Topic, spec: TopicSpec, asked: &NewTopic) -> Request {
     Request {
         request_id: 0,
         kind: Kind::Create,
@@ -141,8 +169,14 @@ fn new_request(
         spec,
         base: None,
         approvals_needed: 1,
+        different_teams: false,
         approved_by: Vec::new(),
-        reason,
+        approver_teams: Vec::new(),
+        asked: asked.into(),
+        amended: None,
+        subscribe: asked.subscribe.clone(),
+        reminded_at: None,
+        reason: asked.description.clone(),
         created_at: context.now,
         decided_at: None,
         decided_by: None,

@@ -118,3 +118,30 @@ fn on_behalf_of(context: &Context, requested_by: &str, topic: &Topic) -> Option<
     let account = &context.actor.account;
     (named != requested_by && named != account).then(|| named.clone())
 }
+
+/// Appends an audit row about a request itself: what it was and what it is.
+pub(super) fn record_request(
+    connection: &Connection,
+    context: &Context,
+    action: &str,
+    before: Option<&Request>,
+    request: &Request,
+) -> Outcome<()> {
+    let row = AuditRow {
+        seq: 0,
+        at: context.now,
+        action: action.to_owned(),
+        kind: Some(request.kind.to_string()),
+        topic_id: Some(request.topic_id),
+        topic_name: Some(request.topic_name.clone()),
+        requested_by: Some(request.requested_by.clone()),
+        actor: context.actor.account.clone(),
+        reason: request.reason.clone(),
+        before: before.map(serde_json::to_value).transpose()?,
+        after: Some(serde_json::to_value(request)?),
+        request_id: Some(request.request_id),
+        on_behalf_of: None,
+        source: Some(context.source.clone()),
+    };
+    audit::append(connection, row)
+}

@@ -9,6 +9,7 @@ use crate::producers::unfenced;
 use crate::state::State;
 use crate::store;
 use rdkafka::admin::ResourceSpecifier;
+use rusqlite::Connection;
 use sluice_model::lifecycle::State as TopicState;
 use sluice_model::time::Timestamp;
 use sluice_model::topic::Topic;
@@ -62,7 +63,7 @@ async fn pass(
     started: Timestamp,
     detailed: &mut Detailed,
 ) -> Result<Duration, ClusterError> {
-    expire(state).await;
+    age_requests(state).await;
     let Some((topics, fences)) = observe(state).await else {
         return Ok(RETRY);
     };
@@ -158,7 +159,7 @@ impl Detailed {
 
 /// The rows, and the place in the feed at which each inactive one was fenced.
 async fn observe(state: &State) -> Option<(Vec<Topic>, BTreeMap<String, i64>)> {
-    let read = |connection: &rusqlite::Connection| -> Outcome<_> {
+    let read = |connection: &Connection| -> Outcome<_> {
         let topics = store::topics::provisioned(connection)?;
         let mut fences = BTreeMap::new();
         for topic in topics
@@ -195,20 +196,34 @@ fn next_due(topics: &[Topic], interval: Duration) -> Duration {
     wait.map_or(interval, |wait| wait.min(interval))
 }
 
-async fn expire(state: &State) {
-    let Some(time) = state.settings.lifecycle.request_expires.0 else {
-        return;
+/// Ends requests that waited too long, and reminds of those that wait.
+async fn age_requests(state: &State) {
+    let since =
+        |time: Duration| now().plus_millis(-i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    let lifecycle = &state.settings.lifecycle;
+    let expired = lifecycle.request_expires.0.map(since);
+    let waiting = lifecycle.request_reminder.0.map(since);
+    let due = move |c: &Connection| -> Outcome<bool> {
+        let ended = expired.map(|at| store::requests::overdue(c, at, 1));
+        let unseen = waiting.map(|at| store::requests::unreminded(c, at, 1));
+        let ended = ended.transpose()?.is_some_and(|found| !found.is_empty());
+        Ok(ended || unseen.transpose()?.is_some_and(|found| !found.is_empty()))
     };
-    let before = now().plus_millis(-i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    match state.database.read(due).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return tracing::error!(error = %error, "look for requests that wait"),
+    }
     let context = state.system();
-    match state
-        .database
-        .write(move |c| observe::expire(c, &context, before))
-        .await
-    {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(count, "requests expired"),
-        Err(error) => tracing::error!(error = %error, "expire requests"),
+    let work = move |c: &Connection| -> Outcome<_> {
+        let ended = expired.map(|before| observe::expire(c, &context, before));
+        let ended = ended.transpose()?.unwrap_or(0);
+        let reminded = waiting.map(|before| observe::remind(c, &context, before));
+        Ok((ended, reminded.transpose()?.unwrap_or(0)))
+    };
+    match state.database.write(work).await {
+        Ok((expired, reminded)) => tracing::info!(expired, reminded, "requests that waited"),
+        Err(error) => tracing::error!(error = %error, "expire requests and remind of them"),
     }
 }
 

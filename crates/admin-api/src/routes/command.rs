@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use sluice_model::access::Actor;
 use sluice_model::body::Body;
 use sluice_model::problem::{Code, Problem};
+use sluice_model::request::Asked;
 use sluice_model::topic::REASON_CHARS_MAX;
 use sluice_service::http::problem::Failure;
 
@@ -135,7 +136,42 @@ pub fn decision(request: &HttpRequest, body: &[u8]) -> Result<Decision, Problem>
     Ok(Decision {
         reason,
         if_match: if_match(request)?,
+        changes: None,
     })
+}
+
+/// The same for an approval, which may change what is asked for.
+///
+/// # Errors
+/// 400 or 422 for a body with faults, 422 for an `If-Match` that is no version.
+pub fn approval(request: &HttpRequest, body: &[u8]) -> Result<Decision, Problem> {
+    let mut body = Body::parse(body)?;
+    let reason = body.short_text("reason", REASON_CHARS_MAX);
+    let changes = body.object("changes").map(|members| {
+        let mut part = Body::of(members, "/changes");
+        let changes = asked(&mut part);
+        body.absorb(part);
+        changes
+    });
+    body.finish()?;
+    Ok(Decision {
+        reason,
+        if_match: if_match(request)?,
+        changes: changes.filter(|changes| !changes.is_empty()),
+    })
+}
+
+/// Reads partitions, copies and configs; null takes a config back.
+pub fn asked(body: &mut Body) -> Asked {
+    Asked {
+        partitions: body.integer("partitions"),
+        replication_factor: body.integer("replication_factor"),
+        configs: body
+            .nullable_scalars("configs")
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+    }
 }
 
 /// The version in `If-Match`; `*` and absence mean the current one.

@@ -36,7 +36,9 @@ pub(crate) fn verb(text: &str) -> Option<(Event, Role)> {
     }
 }
 
-/// Decides about a topic: approve, reject, withdraw, cancel, deactivate, reactivate.
+/// Decides about a topic: approve, reject, withdraw, cancel, deactivate, reactivate. The body is `{reason?}`, that
+/// of an approval also `{changes: {partitions?, replication_factor?, configs?}}`. Where the policy wants a request
+/// to lift a fence, reactivate files one and answers 202.
 ///
 /// # Errors
 /// 401, 403, 404, 409 with the allowed events, 412, 422.
@@ -44,7 +46,8 @@ pub(crate) fn verb(text: &str) -> Option<(Event, Role)> {
     params(("id" = i64, Path), ("verb" = String, Path, description = "approve, reject, withdraw, cancel, deactivate or reactivate"),
         ("wait" = Option<String>, Query, description = "wait for the outcome in Kafka, such as 5s"),
         ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Decided), (status = 409, body = Problem), (status = 412, body = Problem)))]
+    responses((status = 200, body = Decided), (status = 202, body = Decided), (status = 403, body = Problem),
+        (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub async fn decide_topic(
     request: HttpRequest,
     state: web::Data<State>,
@@ -56,13 +59,25 @@ pub async fn decide_topic(
         let detail = format!("{name:?} is no decision about a topic; see /docs");
         return Err(Problem::new(Code::NotFound, detail).into());
     };
-    let actor = caller.may(role)?;
+    // Where the policy wants a request to lift a fence, who may ask for topics may ask for that.
+    let asks = event == Event::Reactivate && caller.0.may(Role::Producer);
+    let actor = caller.may(if asks { Role::Producer } else { role })?;
     let topic_id = id(&request)?;
     let wait = poll::wait(&request)?;
-    let decision = command::decision(&request, &body.0)?;
+    let decision = match event {
+        Event::Approve => command::approval(&request, &body.0)?,
+        _ => command::decision(&request, &body.0)?,
+    };
     let work = move |connection: &Connection, context: &Context| {
         let decided = decide::decide(connection, context, topic_id, event, &decision)?;
-        Reply::new(200, &decided)
+        Reply::new(
+            if decided.request_id.is_some() {
+                202
+            } else {
+                200
+            },
+            &decided,
+        )
     };
     let mut reply = command::run(&state, &request, actor, &body.0, work).await?;
     if event == Event::Approve
@@ -173,6 +188,7 @@ fn activation(topic: &Topic) -> Result<HttpResponse, Failure> {
         topic_id: topic.topic_id,
         status: topic.status,
         version: topic.version,
+        request_id: None,
     };
     let code = match topic.status {
         TopicState::Active => return Ok(HttpResponse::Ok().json(answer("Topic activated"))),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_model::access::Role;
 use sluice_model::body::Body;
-use sluice_model::policy::{Approvals, Policy, Verdict, check, judge};
+use sluice_model::policy::{Policy, Verdict, check, judge};
 use sluice_model::problem::{Code, FieldError, Problem};
 use sluice_model::topic::{NewTopic, Topic};
 use sluice_service::http::body::JsonBytes;
@@ -153,20 +153,12 @@ pub async fn try_out(
         let asked = topics::new_topic(Body::of(asked, "/topic"), &policy)?;
         let (verdict, findings) = match judge(&policy, &asked) {
             Verdict::Refuse(faults) => ("refuse", faults),
-            Verdict::Accept { approvals, .. } => (word(approvals), Vec::new()),
+            Verdict::Accept { approvals, .. } => (approvals.as_str(), Vec::new()),
         };
         trial.verdict = Some(verdict.to_owned());
         trial.findings = findings;
     }
     Ok(HttpResponse::Ok().json(trial))
-}
-
-const fn word(approvals: Approvals) -> &'static str {
-    match approvals {
-        Approvals::Auto => "auto",
-        Approvals::One => "one",
-        Approvals::Two => "two",
-    }
 }
 
 fn broken(policy: &Policy, topics: &[Topic]) -> Vec<Broken> {

@@ -2,15 +2,18 @@
 
 use super::command::{self, Reply};
 use super::{id, listing, page, query, versioned};
-use crate::app::{Context, decide};
+use crate::app::{self, Context, decide};
 use crate::auth::Caller;
+use crate::error::Outcome;
 use crate::state::State;
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
 use rusqlite::Connection;
+use serde::Serialize;
 use sluice_model::access::Role;
 use sluice_model::lifecycle::Event;
-use sluice_model::problem::{Code, Problem};
+use sluice_model::policy::{BudgetUse, Policy};
+use sluice_model::problem::{Code, FieldError, Problem};
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::topic::Decided;
 use sluice_service::http::body::JsonBytes;
@@ -35,7 +38,7 @@ pub async fn list(
         RequestStatus::ALL.map(RequestStatus::as_str).join(", ")
     })?;
     let kind = word(&request, "kind", Kind::parse, || {
-        "create, change, delete".to_owned()
+        Kind::ALL.map(Kind::as_str).join(", ")
     })?;
     let requests = state
         .database
@@ -61,12 +64,49 @@ fn word<T>(
         .ok_or_else(|| Problem::invalid(name, format!("is one of {}", known())))
 }
 
-/// One request.
+/// A request as those see it who decide: with what its budget and the policy that counts say.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct RequestView {
+    /// The request.
+    #[serde(flatten)]
+    request: Request,
+    /// What it would use of the budget of the topic's owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetUse>,
+    /// What the policy that counts now says against it.
+    findings: Vec<FieldError>,
+    /// Remarks about it.
+    comments: i64,
+}
+
+/// Reads a request with its surroundings.
+pub(crate) fn view(
+    connection: &Connection,
+    policy: &Policy,
+    request: Request,
+) -> Outcome<RequestView> {
+    let open = request.status == RequestStatus::Pending;
+    let topic = store::topics::by_id(connection, request.topic_id)?.filter(|_| open);
+    let comments = store::comments::count(connection, request.request_id)?;
+    let (mut budget, mut findings) = (None, Vec::new());
+    if let Some(topic) = topic {
+        budget = app::budget::of_request(connection, policy, &request, &topic)?;
+        findings = app::policy::findings(policy, &request, &topic);
+    }
+    Ok(RequestView {
+        request,
+        budget,
+        findings,
+        comments,
+    })
+}
+
+/// One request, with what its budget and the policy that counts now say about it.
 ///
 /// # Errors
 /// 401, 403, 404.
 #[utoipa::path(get, path = "/api/requests/{id}", tag = "requests", params(("id" = i64, Path)),
-    responses((status = 200, body = Request), (status = 404, body = Problem)))]
+    responses((status = 200, body = RequestView), (status = 404, body = Problem)))]
 pub async fn get(
     request: HttpRequest,
     state: web::Data<State>,
@@ -74,16 +114,19 @@ pub async fn get(
 ) -> Result<HttpResponse, Failure> {
     caller.may(Role::Viewer)?;
     let id = id(&request)?;
-    let found = state
-        .database
-        .read(move |c| store::requests::by_id(c, id))
-        .await?;
+    let policy = state.rules().policy;
+    let read = move |c: &Connection| -> Outcome<_> {
+        let found = store::requests::by_id(c, id)?;
+        found.map(|found| view(c, &policy, found)).transpose()
+    };
+    let found = state.database.read(read).await?;
     let missing = || Problem::new(Code::NotFound, format!("there is no request with id {id}"));
     let found = found.ok_or_else(missing)?;
-    Ok(versioned(&found, found.version))
+    Ok(versioned(&found, found.request.version))
 }
 
-/// Decides about a request: approve, reject, withdraw.
+/// Decides about a request: approve, reject, withdraw. The body is `{reason?}`, that of an approval also
+/// `{changes: {partitions?, replication_factor?, configs?}}`.
 ///
 /// # Errors
 /// 401, 403, 404, 409, 412, 422.
@@ -108,7 +151,10 @@ pub async fn decide(
     };
     let actor = caller.may(role)?;
     let request_id = id(&request)?;
-    let decision = command::decision(&request, &body.0)?;
+    let decision = match event {
+        Event::Approve => command::approval(&request, &body.0)?,
+        _ => command::decision(&request, &body.0)?,
+    };
     let work = move |connection: &Connection, context: &Context| {
         let decided = decide::decide_request(connection, context, request_id, event, &decision)?;
         Reply::new(200, &decided)

@@ -177,6 +177,7 @@ pub(super) fn new_topic(mut body: Body, policy: &Policy) -> Result<NewTopic, Pro
             .collect(),
         owner: body.text("owner"),
         on_stop: on_stop(&mut body),
+        subscribe: body.texts("subscribe").unwrap_or_default(),
     };
     match body.finish() {
         Ok(()) => Ok(asked),

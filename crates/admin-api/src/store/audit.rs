@@ -3,9 +3,11 @@
 use super::{Json, Millis};
 use crate::error::Outcome;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
+use serde_json::Value;
 use sluice_model::audit::{AuditRow, GENESIS, RawRow, chain, scrub, scrub_text};
 use sluice_model::page::Page;
 use sluice_model::time::Timestamp;
+use sluice_model::topic::Topic;
 use std::fmt::Write as _;
 
 const COLUMNS: &str = "seq, at, action, kind, topic_id, topic_name, requested_by, actor, reason, before, after, \
@@ -70,7 +72,7 @@ pub fn append(connection: &Connection, mut entry: AuditRow) -> Outcome<()> {
     if let Some(reason) = &mut entry.reason {
         scrub_text(reason);
     }
-    let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string);
+    let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
     let (before, after) = (text(&entry.before), text(&entry.after));
     let source = entry
         .source
@@ -216,6 +218,22 @@ impl Filter {
         let rows = statement.query_map(params_from_iter(values), read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+/// A topic as it was at a version, as the audit has it.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn topic_at(connection: &Connection, topic: &Topic, version: i64) -> Outcome<Option<Value>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT after FROM audit WHERE topic_name = ?3 AND topic_id = ?1 AND json_extract(after, '$.version') = ?2
+             AND json_extract(after, '$.topic_name') IS NOT NULL AND json_extract(after, '$.kind') IS NULL
+         ORDER BY seq DESC LIMIT 1",
+    )?;
+    let found = statement.query_row(params![topic.topic_id, version, topic.topic_name], |row| {
+        Ok(row.get::<_, Json<_>>(0)?.0)
+    });
+    Ok(found.optional()?)
 }
 
 /// A page of rows, newest first.

@@ -108,6 +108,23 @@ pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
     Ok(())
 }
 
+/// Writes back what a pending request asks for beside partitions and configs, which are intent.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn update_asked(connection: &Connection, topic: &Topic) -> Outcome<()> {
+    connection.execute(
+        "UPDATE topics SET replication_factor = ?2, owner = ?3, description = ?4 WHERE topic_id = ?1",
+        params![
+            topic.topic_id,
+            topic.replication_factor,
+            topic.owner,
+            topic.description
+        ],
+    )?;
+    Ok(())
+}
+
 /// Writes what the reconciler saw; the intent is not touched.
 ///
 /// # Errors

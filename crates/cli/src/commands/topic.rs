@@ -89,6 +89,7 @@ fn ask(context: &Context, request: &TopicRequest) -> Result<(), Failure> {
         configs: request.configs.iter().cloned().collect(),
         owner: request.owner.clone(),
         on_stop: None,
+        subscribe: request.subscribe.clone(),
     };
     let answer = context.admin(call::request_topic(&topic).raw())?;
     let word = |member: &str| crate::output::cell(&answer, member);

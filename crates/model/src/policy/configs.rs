@@ -3,6 +3,7 @@
 use super::Policy;
 use crate::body::{escape, nearest};
 use crate::problem::{FieldError, field};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a value of a topic config may be.
@@ -75,7 +76,10 @@ pub fn config_faults(policy: &Policy, configs: &BTreeMap<String, String>) -> Vec
                 "may not be set by policy; allowed are {}",
                 policy.configs.join(", ")
             )),
-            Some(kind) => value_fault(kind, value),
+            Some(kind) => value_fault(kind, value).or_else(|| {
+                let mut bounds = policy.config_bounds.iter();
+                bounds.find(|bound| bound.config == *name)?.fault(value)
+            }),
         };
         faults.extend(message.map(|message| field(pointer, message)));
     }
@@ -103,4 +107,110 @@ fn value_fault(kind: ConfigKind, value: &str) -> Option<String> {
             (!fits).then(|| format!("is a list of {}, not {value:?}", words.join(", ")))
         }
     }
+}
+
+/// What the policy says about one topic config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigBound {
+    /// Kafka's name of the config.
+    pub config: String,
+    /// Least value; where Kafka takes -1 for "unlimited", that counts as more than any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<i64>,
+    /// Greatest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<i64>,
+    /// The values that it may have; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+    /// The value of requests that do not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// Whether a request names it.
+    #[serde(default)]
+    pub required: bool,
+}
+
+impl ConfigBound {
+    fn fault(&self, value: &str) -> Option<String> {
+        if !self.values.is_empty() && !self.values.iter().any(|known| known == value) {
+            let values = self.values.join(", ");
+            return Some(format!("is one of {values} by policy, not {value:?}"));
+        }
+        let number: i64 = match value.parse() {
+            Ok(-1) if self.config.starts_with("retention.") => i64::MAX,
+            Ok(number) => number,
+            Err(_) => return None,
+        };
+        let fits =
+            self.min.is_none_or(|min| number >= min) && self.max.is_none_or(|max| number <= max);
+        let bound =
+            |bound: Option<i64>| bound.map_or_else(|| "any".to_owned(), |bound| bound.to_string());
+        (!fits).then(|| {
+            let (min, max) = (bound(self.min), bound(self.max));
+            format!("is {min} to {max} by policy, not {value}")
+        })
+    }
+}
+
+/// The configs of a request with the policy's values for what it does not name.
+pub(super) fn with_defaults(
+    bounds: &[ConfigBound],
+    asked: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut configs = asked.clone();
+    for bound in bounds {
+        if let Some(value) = &bound.default {
+            configs
+                .entry(bound.config.clone())
+                .or_insert_with(|| value.clone());
+        }
+    }
+    configs
+}
+
+/// What a request leaves out that the policy wants named.
+pub(super) fn missing(
+    bounds: &[ConfigBound],
+    configs: &BTreeMap<String, String>,
+) -> Vec<FieldError> {
+    let left_out = bounds
+        .iter()
+        .filter(|bound| bound.required && !configs.contains_key(&bound.config));
+    left_out
+        .map(|bound| {
+            field(
+                format!("/configs/{}", escape(&bound.config)),
+                "is required by policy",
+            )
+        })
+        .collect()
+}
+
+/// Faults of bounds themselves.
+pub(super) fn bound_faults(bounds: &[ConfigBound]) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    for (index, bound) in bounds.iter().enumerate() {
+        let at = |member: &str| format!("config_bounds/{index}/{member}");
+        let Some((_, kind)) = CONFIGS.iter().find(|(known, _)| *known == bound.config) else {
+            let message = format!("{:?} is no topic config of Kafka", bound.config);
+            faults.push(field(at("config"), message));
+            continue;
+        };
+        if bound.min.zip(bound.max).is_some_and(|(min, max)| min > max) {
+            faults.push(field(at("min"), "is at most max"));
+        }
+        if (bound.min.is_some() || bound.max.is_some()) && !matches!(kind, ConfigKind::Int(..)) {
+            faults.push(field(
+                at("min"),
+                "and max are for configs that are whole numbers",
+            ));
+        }
+        let values = bound.values.iter().chain(&bound.default);
+        let wrong =
+            values.filter_map(|value| value_fault(*kind, value).or_else(|| bound.fault(value)));
+        faults.extend(wrong.map(|message| field(at("values"), message)));
+    }
+    faults
 }

@@ -9,7 +9,7 @@ use sluice_model::lifecycle::{STATES, State};
 use sluice_model::policy::{Policy, Range};
 use sluice_model::problem::{Code, Problem, field};
 use sluice_model::producer::{Heartbeat, HeldTopic};
-use sluice_model::request::{Kind, Request, RequestStatus};
+use sluice_model::request::{Asked, Kind, Request, RequestStatus};
 use sluice_model::subscription::{Subscription, SubscriptionStatus};
 use sluice_model::time::Timestamp;
 use sluice_model::topic::{OnStop, Stats, Topic, TopicSpec};
@@ -85,6 +85,12 @@ fn sample_request(kind: Kind, by: &str) -> Request {
         decided_at: None,
         decided_by: None,
         approvals_needed: 1,
+        different_teams: false,
+        approver_teams: Vec::new(),
+        asked: Asked::default(),
+        amended: None,
+        subscribe: Vec::new(),
+        reminded_at: None,
         approved_by: Vec::new(),
         decision_reason: Some(nasty().to_owned()),
         version: 5,
@@ -150,6 +156,15 @@ fn sample_policy() -> Policy {
         allow_self_approval: false,
         open_requests_per_account: 5,
         approvals: Vec::new(),
+        name_parts: Vec::new(),
+        name_separator: ".".to_owned(),
+        config_bounds: Vec::new(),
+        require_description: false,
+        owner_is_own_team: false,
+        environment: String::new(),
+        environments: Vec::new(),
+        budgets: Vec::new(),
+        auto_approvals_per_hour: None,
     }
 }
 

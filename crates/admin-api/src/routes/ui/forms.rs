@@ -43,6 +43,7 @@ fn decision(form: &FormFields) -> Result<Decision, Problem> {
     Ok(Decision {
         reason,
         if_match: Some(version.ok_or_else(missing)?),
+        changes: None,
     })
 }
 
