@@ -41,6 +41,11 @@ impl Span {
         }
     }
 
+    /// Whether it is a stretch of the block that ends there or before.
+    pub fn ends_before(self, end: usize) -> bool {
+        self.start & SIDE == 0 && self.start as usize + self.len as usize <= end
+    }
+
     /// Its length in bytes.
     pub fn len(self) -> usize {
         self.len as usize

@@ -5,6 +5,7 @@
 //! admin API, and for Kafka only in bounded looks at metadata.
 
 pub mod block;
+mod clock;
 mod doubt;
 mod drain;
 pub mod gear;
@@ -12,8 +13,10 @@ mod hold;
 mod intake;
 mod journal;
 pub mod kafka;
+mod leave;
 mod ledger;
 mod look;
+mod mover;
 mod pump;
 mod reports;
 mod routes;
@@ -21,6 +24,7 @@ mod settle;
 mod spill;
 mod status;
 mod syncer;
+mod tide;
 pub mod topic;
 
 use crate::channels::{Ask, News, PublisherEnds, Reply};
@@ -32,7 +36,7 @@ use crossbeam_channel::{Receiver, never, select};
 use kafka::{Kafka, Report};
 use ledger::MEASURE_EVERY;
 use rdkafka::ClientConfig;
-use sluice_model::topic::{Route, Routes};
+use sluice_model::topic::{OnStop, Route, Routes};
 use sluice_service::health::Health;
 use sluice_service::shutdown::Shutdown;
 use std::collections::{HashMap, VecDeque};
@@ -70,6 +74,8 @@ struct Limits {
     spill_after: Duration,
     hold_max: u64,
     hold_topic_max: u64,
+    max_age: Duration,
+    on_max_age: OnStop,
     reserve: u64,
     auto_request: bool,
     names_max: usize,
@@ -102,6 +108,9 @@ pub struct Publisher {
     /// Topics with new records on their way to the log.
     gathering: Vec<TopicId>,
     syncer: syncer::Syncer,
+    tide: tide::Tide,
+    mover: mover::Mover,
+    clock: clock::Clock,
     /// Whether the cursors are to be saved with the next round.
     checkpoint_due: bool,
     /// Whether the disk has nothing left beside its reserve.
@@ -151,12 +160,16 @@ impl Publisher {
         let kafka = Kafka::start(&kafka_config).context("start the Kafka producer")?;
         let now = Instant::now();
         health.degraded("kafka", "no broker has answered yet");
+        let mover = mover::Mover::start(Arc::clone(spool.disk()), spool.dir().to_path_buf())
+            .context("start the thread for moving")?;
         let mut this = Self {
             limits: Limits {
                 instance,
                 spill_after: settings.spill_after,
                 hold_max: settings.spool.max_bytes,
                 hold_topic_max: settings.spool.max_topic_bytes,
+                max_age: settings.spool.max_age,
+                on_max_age: settings.spool.on_max_age,
                 reserve: settings.spool.reserve_bytes,
                 auto_request: settings.auto_request,
                 names_max: settings.auto_request_names_max,
@@ -181,6 +194,9 @@ impl Publisher {
             hungry: false,
             gathering: Vec::new(),
             syncer: syncer::Syncer::start().context("start the thread for syncing")?,
+            tide: tide::Tide::new(settings.spill_after, now),
+            mover,
+            clock: clock::Clock::new(sluice_service::now().as_millis(), now),
             checkpoint_due: false,
             no_room: false,
             held_bytes: None,
@@ -243,6 +259,7 @@ impl Publisher {
         Backlog {
             number: self.next_backlog,
             held,
+            leaving: None,
         }
     }
 
@@ -294,6 +311,11 @@ impl Publisher {
                 Err(_) => self.ends.news = never(),
             },
             recv(self.syncer.done) -> done => self.end_round(done.unwrap_or_default()),
+            recv(self.mover.done) -> moved => {
+                if let Ok(moved) = moved {
+                    self.moved(moved);
+                }
+            }
             recv(self.kafka.events) -> _ => {}
             default(timeout) => {}
         }
@@ -329,7 +351,7 @@ impl Publisher {
             consider(self.spill_check_at);
         }
         for topic in self.active.iter().filter_map(|id| self.topics.get(*id)) {
-            if let Some(at) = drain::next_try(topic, self.kafka.room()) {
+            if let Some(at) = drain::next_try(topic, self.room_for(topic.state)) {
                 consider(at);
             }
         }
@@ -345,6 +367,7 @@ impl Publisher {
     fn turn(&mut self) {
         self.take_reports();
         self.take_answers();
+        self.take_moved();
         let now = Instant::now();
         if self
             .doubt_ends()
@@ -368,6 +391,8 @@ impl Publisher {
         if now >= self.measure_at {
             self.measure_at = now + MEASURE_EVERY;
             self.measure(now);
+            self.look_at_clock(now);
+            self.expire();
         }
         if self.heartbeat_due || now >= self.heartbeat_at {
             self.send_heartbeat(now);
@@ -398,7 +423,11 @@ impl Publisher {
 
     fn work_on_topics(&mut self) {
         self.hungry = false;
-        let active = std::mem::take(&mut self.active);
+        self.tide.turn(Instant::now());
+        let mut active = std::mem::take(&mut self.active);
+        // Another one is the first next time: what is free is not always taken by the same.
+        let first = usize::from(active.len() > 1);
+        active.rotate_left(first);
         for id in active {
             if let Some(topic) = self.topics.get_mut(id) {
                 topic.listed = false;
@@ -440,6 +469,7 @@ impl Publisher {
         self.turn();
         // Nothing of this process may write to the spool once its lock is gone.
         self.await_round();
+        self.mover.finish();
         let lost: u64 = self.topics.iter().map(|topic| topic.in_flight).sum();
         let held: u64 = self.topics.iter().map(Topic::held_records).sum();
         tracing::info!(

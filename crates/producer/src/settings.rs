@@ -9,6 +9,7 @@ pub use inputs::{
 };
 
 use serde::Deserialize;
+use sluice_model::topic::OnStop;
 use sluice_service::Settings;
 use sluice_service::config::{AdminApiSettings, HttpSettings};
 use sluice_service::kafka::KafkaSettings;
@@ -78,6 +79,11 @@ pub struct SpoolSettings {
     pub max_bytes: u64,
     /// Most held bytes of one topic.
     pub max_topic_bytes: u64,
+    /// Time for which records of topics that are not active are held; 0 is without a bound.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    /// What happens to them then.
+    pub on_max_age: OnStop,
     /// Bytes of the disk that the spool leaves free.
     pub reserve_bytes: u64,
 }
@@ -128,6 +134,10 @@ impl ProducerSettings {
             "watch.heartbeat is at least 100ms",
         );
         rule(
+            !self.spool.max_age.is_zero() && self.spool.on_max_age == OnStop::Hold,
+            "spool.on_max_age is dead_letter or discard",
+        );
+        rule(
             self.limits.record_max_bytes == 0,
             "limits.record_max_bytes is at least 1",
         );
@@ -176,6 +186,7 @@ mod tests {
             ("inputs.generator.rate=0", "rate"),
             ("memory.max_bytes=10", "memory.max_bytes"),
             ("shutdown_s=0", "shutdown_s"),
+            ("spool.on_max_age=throw", "on_max_age"),
             ("inputs.tpc.enabled=true", "tpc"),
         ] {
             let fault = with(&[set]).unwrap_err();

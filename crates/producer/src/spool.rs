@@ -18,6 +18,7 @@ pub mod disk;
 pub mod files;
 pub mod frame;
 pub mod log;
+pub mod quarantine;
 pub mod recover;
 pub mod scan;
 

@@ -74,6 +74,9 @@ struct DumpArgs {
     /// Also records that are dealt with and still on disk
     #[arg(long)]
     all: bool,
+    /// Instead, what still parses of the damaged blocks that were put aside: look at it, then send it
+    #[arg(long, conflicts_with = "all")]
+    quarantine: bool,
 }
 
 #[derive(Debug, Args)]

@@ -112,3 +112,21 @@ fn a_directory_that_is_no_spool_is_said_to_be_none() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("is no spool"), "{}", text(&output));
 }
+
+#[test]
+fn what_still_parses_of_a_damaged_block_can_be_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    spool(dir.path());
+    let path = dir.path().join("topics/00000001/0000000001.seg");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    // One bit of the first value: the checksum is wrong, the records are there.
+    file.write_all_at(b"One", 48).unwrap();
+    let (_, found) = Spool::open(dir.path()).unwrap();
+    assert_eq!(found.quarantined, 1);
+    let dumped = run(&["spool", "dump", "--quarantine"], dir.path());
+    assert!(dumped.status.success(), "{}", text(&dumped));
+    let lines = String::from_utf8(dumped.stdout).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[0], r#"{"topic":"orders","value":"One"}"#);
+}

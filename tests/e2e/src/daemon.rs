@@ -18,6 +18,7 @@ pub struct Daemon {
     child: Child,
     dir: PathBuf,
     token: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Daemon {
@@ -26,6 +27,20 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started.
     pub fn start(stack: &Stack, name: &str, settings: &[&str], stdin: Stdio) -> Outcome<Self> {
+        Self::start_in(stack, name, settings, &[], stdin)
+    }
+
+    /// The same with variables in its environment, also when it is started again.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_in(
+        stack: &Stack,
+        name: &str,
+        settings: &[&str],
+        environment: &[(&str, &str)],
+        stdin: Stdio,
+    ) -> Outcome<Self> {
         let dir = crate::stack::root()
             .join(".sluice/e2e")
             .join(format!("daemon-{name}"));
@@ -39,6 +54,10 @@ impl Daemon {
             child: Command::new("true").spawn()?,
             dir,
             token: stack.token("producer").to_owned(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         };
         this.child.wait()?;
         this.spawn(stack, settings, stdin)?;
@@ -74,6 +93,7 @@ impl Daemon {
         let log = File::create(self.log())?;
         command
             .current_dir(&self.dir)
+            .envs(self.environment.iter().cloned())
             .stdin(stdin)
             .stdout(log.try_clone()?)
             .stderr(log);

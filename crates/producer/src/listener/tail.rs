@@ -210,6 +210,7 @@ impl Work {
             open.iter().map(look).collect::<Vec<_>>()
         })
         .await;
+        self.note_first_sight(&files, &looks).await;
         // A new file waits until the rotated one that had its path is read, so that lines keep their order.
         let mut reading: HashSet<PathBuf> = HashSet::new();
         let mut finished = Vec::new();
@@ -237,6 +238,28 @@ impl Work {
             self.dirty.set(true);
         }
         metrics::gauge!("producer_tail_files").set(files.len() as f64);
+    }
+
+    /// Notes how files begin before their first line is read: a daemon that is killed then still knows the
+    /// copy that a rotation makes of one.
+    async fn note_first_sight(
+        &self,
+        files: &[Rc<Followed>],
+        looks: &[Option<(u64, Option<std::time::SystemTime>)>],
+    ) {
+        for (file, look) in files.iter().zip(looks) {
+            let position = file.position();
+            let grown = look.is_some_and(|(size, _)| size > 0);
+            if !grown || position.is_marked() || file.is_busy() {
+                continue;
+            }
+            let open = file.handle();
+            if let Ok(seen) = blocking(move || position.seen(&open)).await {
+                file.set_position(seen);
+                self.dirty.set(true);
+            }
+        }
+        self.save().await;
     }
 
     fn pump(&mut self, file: &Rc<Followed>, finish: bool) {

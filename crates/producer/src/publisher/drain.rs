@@ -3,7 +3,7 @@
 use super::Publisher;
 use super::block::{InSpool, TopicId};
 use super::reports::{STUCK_RETRY_FIRST, STUCK_RETRY_MAX};
-use super::topic::{Room, Topic};
+use super::topic::{Backlog, Room, Topic};
 use crate::batch::Records;
 use crate::flow::{FlowEvent, step};
 use crate::spool::bits::Bits;
@@ -50,16 +50,19 @@ impl Publisher {
             }
             topic.state = step(topic.state, FlowEvent::Returned);
         }
-        match topic.state {
-            FlowState::Live => self.work_live(id, now),
-            FlowState::Draining => {
-                self.drain(id, now);
-                true
+        let state = topic.state;
+        let leaving = self.work_leaving(id, now);
+        leaving
+            | match state {
+                FlowState::Live => self.work_live(id, now),
+                FlowState::Draining => {
+                    self.drain(id, now);
+                    true
+                }
+                FlowState::Paused => true,
+                FlowState::Rejected => self.work_stopped(id, now),
+                FlowState::Unknown | FlowState::Pending | FlowState::Inactive => self.work_held(id),
             }
-            FlowState::Paused => true,
-            FlowState::Rejected => self.work_stopped(id, now),
-            FlowState::Unknown | FlowState::Pending | FlowState::Inactive => self.work_held(id),
-        }
     }
 
     /// Once nothing of a topic flies any more, what came back unanswered is next to be sent again.
@@ -94,11 +97,8 @@ impl Publisher {
             .as_ref()
             .is_some_and(|backlog| backlog.held.log.is_empty())
             && topic.journal_until.is_none_or(|until| now >= until);
-        if empty
-            && let Some(backlog) = topic.backlog.take()
-            && let Err(error) = backlog.held.remove()
-        {
-            self.storage_failed(&error.to_string());
+        if empty && let Some(backlog) = topic.backlog.take() {
+            self.let_go(id, backlog);
         }
     }
 
@@ -128,7 +128,7 @@ impl Publisher {
         let Some(topic) = self.topics.get(id) else {
             return;
         };
-        if topic.rewind {
+        if topic.rewind || topic.backlog.as_ref().is_some_and(Backlog::is_leaving) {
             return;
         }
         if !topic.has_leaders {
@@ -163,7 +163,7 @@ impl Publisher {
 
     /// Reads the next frames of a backlog and hands them over; `false` when it is enough for now.
     fn hand_out_chunk(&mut self, id: TopicId, now: Instant) -> bool {
-        let room = self.kafka.room();
+        let room = self.room_for(FlowState::Draining);
         let Some(topic) = self.topics.get_mut(id) else {
             return false;
         };
@@ -175,7 +175,12 @@ impl Publisher {
         };
         let number = backlog.number;
         match backlog.held.log.read_chunk() {
-            Ok(Some(chunk)) => {
+            Ok(Some(mut chunk)) => {
+                if !chunk.damage.is_empty() {
+                    let meta = backlog.held.meta.clone();
+                    let dir = backlog.held.log.dir().to_path_buf();
+                    self.note_damage(&meta, &dir, std::mem::take(&mut chunk.damage));
+                }
                 self.add_chunk(id, number, &chunk);
                 self.pump(id);
                 true

@@ -9,8 +9,11 @@ use super::Publisher;
 use super::block::{Block, Run, TopicId, opaque};
 use super::gear::Gear;
 use super::kafka::{BATCH_RECORDS_MAX, Kafka, NotSent, classify};
+use super::tide::Tide;
+use super::topic::Room;
 use crate::batch::Rec;
 use rdkafka::error::RDKafkaErrorCode;
+use sluice_model::producer::FlowState;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -37,7 +40,25 @@ struct Step {
     stop: Option<Stop>,
 }
 
+/// What is free for a topic: all that librdkafka has, or the backlog's part of it.
+fn room(kafka: &Kafka, tide: &Tide, state: FlowState, now: Instant) -> Room {
+    match state {
+        FlowState::Draining => tide.room(kafka.room(), now),
+        FlowState::Unknown
+        | FlowState::Pending
+        | FlowState::Live
+        | FlowState::Paused
+        | FlowState::Inactive
+        | FlowState::Rejected => kafka.room(),
+    }
+}
+
 impl Publisher {
+    /// What is free for a topic in this state.
+    pub(super) fn room_for(&self, state: FlowState) -> Room {
+        room(&self.kafka, &self.tide, state, Instant::now())
+    }
+
     /// Hands waiting records to librdkafka as far as there is room, and as far as the topic's share goes.
     pub(super) fn pump(&mut self, id: TopicId) {
         let Some(topic) = self.topics.get_mut(id) else {
@@ -54,7 +75,10 @@ impl Publisher {
         let mut since_collect = 0;
         let mut share = QUANTUM;
         let stop = loop {
-            let room = self.kafka.room();
+            let Some(state) = self.topics.get(id).map(|topic| topic.state) else {
+                return;
+            };
+            let room = self.room_for(state);
             let Some(topic) = self.topics.get_mut(id) else {
                 return;
             };
@@ -97,6 +121,7 @@ impl Publisher {
             topics,
             blocks,
             kafka,
+            tide,
             ..
         } = self;
         let (Some(topic), Some(block)) = (topics.get_mut(id), blocks.get_mut(run.slot)) else {
@@ -105,7 +130,16 @@ impl Publisher {
         let first = run.start;
         let limit = run.end.min(first + COLLECT_EVERY);
         let mut stop = None;
-        while run.start < limit && *share > 0 && stop.is_none() && topic.fits(kafka.room()) {
+        let now = Instant::now();
+        let from_spool = block.is_from_spool();
+        if !from_spool {
+            tide.live(now);
+        }
+        while run.start < limit && *share > 0 && stop.is_none() {
+            let room = room(kafka, tide, topic.state, now);
+            if !topic.fits(room) {
+                break;
+            }
             let rest = run.start..limit.min(run.start + BATCH_RECORDS_MAX);
             let stretch = plain_stretch(block, rest, *share);
             let to = (topic.gear, id, &*topic.name, run.slot);
@@ -118,13 +152,15 @@ impl Publisher {
             topic.flying += step.sent;
             topic.flying_bytes += step.bytes;
             kafka.took(step.sent, step.bytes);
+            if from_spool {
+                tide.took(step.bytes);
+            }
             *share = share.saturating_sub(step.bytes + step.sent as usize * RECORD_COST);
             run.start = step.next;
             stop = step.stop;
         }
         let sent = run.start - first;
         block.unsent = block.unsent.saturating_sub(sent);
-        let from_spool = block.is_from_spool();
         if block.in_spool(first).is_none() && sent > 0 {
             topic.flight.push_back(Run {
                 end: run.start,

@@ -42,6 +42,9 @@ impl Publisher {
                 topic.flying = topic.flying.saturating_sub(1);
                 topic.flying_bytes = topic.flying_bytes.saturating_sub(size);
                 self.kafka.gave_back(size);
+                if block.is_from_spool() {
+                    self.tide.gave_back(size);
+                }
                 if !topic.listed {
                     topic.listed = true;
                     self.active.push(id);
@@ -75,6 +78,9 @@ impl Publisher {
         };
         topic.progress = now;
         topic.ledger.delivered(now);
+        if place.is_none() {
+            self.tide.waited(now.saturating_duration_since(block.born));
+        }
         let counts = if let Some(place) = place {
             let mut logs = topic.backlog.iter_mut().chain(&mut topic.retired);
             let found = logs.find(|backlog| backlog.number == place.log);
@@ -203,6 +209,7 @@ impl Publisher {
         self.kafka.purge();
         self.take_reports();
         self.kafka = fresh;
+        self.tide.ground();
         // Whatever the old one did not report will not be reported any more.
         self.probing = false;
         for topic in &mut self.topics {

@@ -106,7 +106,7 @@ impl Publisher {
         let on_stop = topic.on_stop;
         if let Some(mut backlog) = topic.backlog.take() {
             backlog.held.log.rewind();
-            self.settle_log(id, backlog, on_stop);
+            self.leave(id, backlog, on_stop);
         }
     }
 }

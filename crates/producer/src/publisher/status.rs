@@ -1,6 +1,7 @@
 //! How everything stands, from one moment: the answer of `/status`, and heartbeats.
 
 use super::Publisher;
+use super::clock::Clock;
 use super::ledger::MEASURE_EVERY;
 use super::topic::Topic;
 use crate::batch::Ticket;
@@ -21,12 +22,9 @@ impl Publisher {
 
     /// The status. What is on its way to the disk is not accepted yet, and counts nowhere.
     fn status(&mut self) -> ProducerStatus {
-        let now_ms = sluice_service::now().as_millis();
-        let mut topics: Vec<TopicFlow> = self
-            .topics
-            .iter_mut()
-            .map(|topic| flow(topic, now_ms))
-            .collect();
+        let Self { topics, clock, .. } = self;
+        let mut topics: Vec<TopicFlow> =
+            topics.iter_mut().map(|topic| flow(topic, clock)).collect();
         let unmet = self
             .routes
             .values()
@@ -61,11 +59,10 @@ impl Publisher {
     pub(super) fn send_heartbeat(&mut self, now: Instant) {
         self.heartbeat_due = false;
         self.heartbeat_at = now + self.limits.heartbeat;
-        let now_ms = sluice_service::now().as_millis();
-        let topics = self
-            .topics
+        let Self { topics, clock, .. } = self;
+        let topics = topics
             .iter_mut()
-            .filter_map(|topic| beat(topic, now_ms))
+            .filter_map(|topic| beat(topic, clock))
             .collect();
         let heartbeat = Heartbeat {
             instance: self.limits.instance.clone(),
@@ -130,14 +127,14 @@ fn stranger(topic: &Topic, instance: &str, now: Instant) -> Stranger {
     }
 }
 
-fn flow(topic: &mut Topic, now_ms: i64) -> TopicFlow {
+fn flow(topic: &mut Topic, clock: &Clock) -> TopicFlow {
     TopicFlow {
         topic_name: topic.name.to_string(),
         state: topic.state,
         status: topic.status.map(|status| status.as_str().to_owned()),
         held_records: topic.held_records(),
         held_bytes: topic.held_bytes(),
-        oldest_held_ms: topic.oldest_held_ms(now_ms),
+        oldest_held_ms: topic.oldest_held_ms(clock),
         in_flight: topic.in_flight,
         delivered: topic.delivered,
         refused: topic.ledger.refused,
@@ -174,7 +171,7 @@ fn routed(route: &Route) -> TopicFlow {
     }
 }
 
-fn beat(topic: &mut Topic, now_ms: i64) -> Option<HeldTopic> {
+fn beat(topic: &mut Topic, clock: &Clock) -> Option<HeldTopic> {
     // Also what flies with a copy in the spool counts here: a purge must wait for it.
     let in_flight = topic.in_flight.max(u64::from(topic.flying));
     let held_records = topic.held_records();
@@ -182,7 +179,7 @@ fn beat(topic: &mut Topic, now_ms: i64) -> Option<HeldTopic> {
         topic_name: topic.name.to_string(),
         held_records,
         held_bytes: topic.held_bytes(),
-        oldest_held_ms: topic.oldest_held_ms(now_ms),
+        oldest_held_ms: topic.oldest_held_ms(clock),
         in_flight,
         records_per_s: topic.ledger.arriving.per_second(),
     })

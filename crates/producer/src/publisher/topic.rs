@@ -2,6 +2,8 @@
 
 use super::block::Run;
 use super::gear::{self, Gear, Load, QUICK_RECORDS_MAX, Shift};
+use super::clock::Clock;
+use super::leave::Leaving;
 use super::ledger::Ledger;
 use crate::spool::Held;
 use crate::spool::frame::FrameWriter;
@@ -34,6 +36,8 @@ pub struct Backlog {
     pub number: u64,
     /// The log.
     pub held: Held,
+    /// Whether its records leave without Kafka.
+    pub leaving: Option<Leaving>,
 }
 
 /// New records on their way to the log: one frame for what came while the last sync was under way.
@@ -241,12 +245,13 @@ impl Topic {
     }
 
     /// Age of the oldest held record.
-    pub fn oldest_held_ms(&mut self, now_ms: i64) -> u64 {
+    pub(super) fn oldest_held_ms(&mut self, clock: &Clock) -> u64 {
         let logs = self.backlog.iter_mut().chain(&mut self.retired);
         let oldest = logs
             .filter_map(|backlog| backlog.held.log.oldest_ms())
-            .min();
-        oldest.map_or(0, |born| now_ms.saturating_sub(born).max(0) as u64)
+            .map(|born| clock.age(born))
+            .max();
+        oldest.map_or(0, |age| age.as_millis() as u64)
     }
 
     /// Sets the next try, later each time.

@@ -179,6 +179,46 @@ pub fn records(block: &Bytes, start: usize, length: usize) -> Vec<Rec> {
     recs
 }
 
+/// The records that still parse in a damaged block: those behind each header whose beginning is whole. What
+/// they say may be damaged, too.
+pub fn salvage(block: &Bytes) -> Vec<Rec> {
+    let mut recs = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = block.get(at..).filter(|rest| !rest.is_empty()) {
+        let mut used = 0;
+        if let Some(header) = header(rest) {
+            let start = at + HEADER_BYTES;
+            let end = start.saturating_add(header.length).min(block.len());
+            let before = recs.len();
+            let payload = block.get(start..end).unwrap_or_default();
+            walk(payload, start, |rec| recs.push(rec));
+            // A record that goes beyond the block is none.
+            let whole = |rec: &Rec| {
+                let parts = [rec.key, rec.value, rec.headers];
+                parts
+                    .into_iter()
+                    .flatten()
+                    .all(|part| part.ends_before(end))
+            };
+            let good = recs.get(before..).unwrap_or_default();
+            let good = good.iter().take_while(|rec| whole(rec)).count();
+            let good = good.min(header.count as usize);
+            recs.truncate(before + good);
+            used = if good == header.count as usize {
+                end - at
+            } else {
+                0
+            };
+        }
+        at += if used > 0 {
+            used
+        } else {
+            resync(rest).unwrap_or(rest.len())
+        };
+    }
+    recs
+}
+
 /// Walks over the records of a payload; `None` when it does not come out even.
 fn walk(payload: &[u8], base: usize, mut each: impl FnMut(Rec)) -> Option<u32> {
     let mut at = 0;
@@ -254,6 +294,23 @@ mod tests {
     }
 
     proptest! {
+        /// Any bytes: salvage ends, and gives only what stands in the block.
+        #[test]
+        fn salvage_of_any_bytes_ends(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'S'), Just(b'L'), Just(b'F'), Just(b'1'), Just(0), Just(1), any::<u8>()], 0..200),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = bytes;
+            let place = at.index(bytes.len() + 1);
+            bytes.splice(place..place, MAGIC);
+            let records = Records { block: bytes.into(), ..Records::default() };
+            for rec in salvage(&records.block) {
+                for part in [rec.key, rec.value, rec.headers].into_iter().flatten() {
+                    prop_assert!(part.ends_before(records.block.len()));
+                }
+            }
+        }
+
         #[test]
         fn what_is_written_is_read_and_no_flipped_bit_is_missed(
             samples in proptest::collection::vec((any::<i64>(), any::<i32>(), part(), part(), part()), 1..20),

@@ -66,6 +66,15 @@ pub struct ReadFrame {
     pub resolved: Bits,
 }
 
+/// Bytes between frames that are no frame.
+#[derive(Debug)]
+pub struct Damage {
+    /// Where they begin.
+    pub at: Pos,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
 /// Frames that were read in one go.
 #[derive(Debug)]
 pub struct Chunk {
@@ -73,6 +82,8 @@ pub struct Chunk {
     pub bytes: Bytes,
     /// The frames in order.
     pub frames: Vec<ReadFrame>,
+    /// What was stepped over.
+    pub damage: Vec<Damage>,
 }
 
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use super::cursor;
 use super::disk::{Disk, DiskFile};
 use super::frame::HEADER_BYTES;
 use super::log::{Log, Pos, Segment, segment_path};
+use super::quarantine;
 use super::scan::{Piece, Scan, WINDOW_BYTES};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -148,11 +149,15 @@ impl SegmentScan<'_> {
     fn put_aside(&self, file: &dyn DiskFile, from: u64, to: u64, found: &mut Totals) {
         found.quarantined += 1;
         let log = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("{log}-{:010}-{from}.bin", self.number);
-        let target = self.quarantine.join(&name);
-        match self.copy(file, from, to, &name) {
+        let name = quarantine::name(&log, self.number, from);
+        let kept = super::read_meta(self.disk, self.dir).and_then(|meta| {
+            quarantine::keep_with(self.disk, self.quarantine, &name, &meta, |out| {
+                copy_bytes(file, from, to, out)
+            })
+        });
+        match kept {
             Ok(()) => tracing::error!(
-                path = %target.display(),
+                block = name,
                 bytes = to - from,
                 "a damaged block of the spool was put aside"
             ),
@@ -164,35 +169,15 @@ impl SegmentScan<'_> {
             ),
         }
     }
+}
 
-    fn copy(&self, file: &dyn DiskFile, from: u64, to: u64, name: &str) -> io::Result<()> {
-        self.disk.create_dir(self.quarantine)?;
-        if self
-            .disk
-            .list(self.quarantine)?
-            .iter()
-            .any(|known| known == name)
-        {
-            return Ok(());
-        }
-        let target = self.quarantine.join(name);
-        let out = self.disk.append(&target)?;
-        let copied = Self::copy_bytes(file, from, to, &*out);
-        if copied.is_err() {
-            // Half a copy would pass for a whole one at the next start.
-            let _best_effort = self.disk.remove_file(&target);
-        }
-        copied
+fn copy_bytes(file: &dyn DiskFile, from: u64, to: u64, out: &dyn DiskFile) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let mut bytes = vec![0; (to - at).min(WINDOW_BYTES as u64) as usize];
+        file.read_at(&mut bytes, at)?;
+        out.append(&bytes)?;
+        at += bytes.len() as u64;
     }
-
-    fn copy_bytes(file: &dyn DiskFile, from: u64, to: u64, out: &dyn DiskFile) -> io::Result<()> {
-        let mut at = from;
-        while at < to {
-            let mut bytes = vec![0; (to - at).min(WINDOW_BYTES as u64) as usize];
-            file.read_at(&mut bytes, at)?;
-            out.append(&bytes)?;
-            at += bytes.len() as u64;
-        }
-        out.sync()
-    }
+    Ok(())
 }

@@ -149,7 +149,8 @@ fn a_torn_end_is_cut_and_a_damaged_block_put_aside() {
         std::fs::read_dir(dir.path().join("quarantine"))
             .unwrap()
             .count(),
-        1
+        2,
+        "the block, and whose it is"
     );
 }
 

@@ -3,6 +3,8 @@
 use super::survey::{Entry, LogOnDisk, logs};
 use super::{DumpArgs, Where, send};
 use crate::batch::Records;
+use crate::spool::disk::{self, Disk as _, RealDisk};
+use crate::spool::{Meta, frame, quarantine};
 use serde_json::{Value, json};
 use sluice_model::time::Timestamp;
 use std::io::{self, Write};
@@ -137,6 +139,9 @@ pub(super) fn verify(place: &Where) -> anyhow::Result<bool> {
 
 /// Prints the records.
 pub(super) fn dump(args: &DumpArgs) -> anyhow::Result<bool> {
+    if args.quarantine {
+        return dump_quarantine(&args.place);
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut fine = true;
     for log in chosen(&args.place)? {
@@ -164,6 +169,48 @@ pub(super) fn dump(args: &DumpArgs) -> anyhow::Result<bool> {
             }
             Ok(())
         })?;
+    }
+    out.flush()?;
+    Ok(fine)
+}
+
+/// Prints what still parses of the damaged blocks; `false` when one gives nothing.
+#[expect(
+    clippy::print_stderr,
+    reason = "the records alone go to standard output"
+)]
+fn dump_quarantine(place: &Where) -> anyhow::Result<bool> {
+    let dir = place.dir()?.join("quarantine");
+    let mut names = match RealDisk.list(&dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    names.sort_unstable();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut fine = true;
+    for name in names
+        .iter()
+        .filter_map(|name| name.strip_suffix(quarantine::BLOCK))
+    {
+        let owner = disk::read(&RealDisk, &dir.join(format!("{name}{}", quarantine::OWNER)))
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Meta>(&text).ok());
+        let topic = owner.map_or_else(|| "?".to_owned(), |meta| meta.topic_name);
+        if !place.takes(&topic) {
+            continue;
+        }
+        let block = disk::read(&RealDisk, &dir.join(format!("{name}{}", quarantine::BLOCK)))?;
+        let records = Records {
+            block: block.into(),
+            ..Records::default()
+        };
+        let recs = frame::salvage(&records.block);
+        fine &= !recs.is_empty();
+        for rec in &recs {
+            writeln!(out, "{}", send::line(&topic, &records, rec))?;
+        }
+        eprintln!("{name}: {} records of {topic} still parse", recs.len());
     }
     out.flush()?;
     Ok(fine)

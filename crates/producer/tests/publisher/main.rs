@@ -11,6 +11,7 @@
 mod gears;
 mod harness;
 mod journal;
+mod leave;
 mod slow_disk;
 
 use harness::{PATIENCE, cluster, delivered, held, refusal, start};

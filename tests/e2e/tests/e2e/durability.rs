@@ -37,12 +37,12 @@ const LINES: u64 = 4_000;
 /// Senders at one time; each has a key of its own.
 const SENDERS: u64 = 3;
 
-fn line(topic: &str, key: u64, number: u64) -> String {
+pub(crate) fn line(topic: &str, key: u64, number: u64) -> String {
     format!("{{\"topic\": \"{topic}\", \"key\": \"k{key}\", \"value\": \"{number}\"}}\n")
 }
 
 /// What was acknowledged, by topic and key.
-type Acked = BTreeMap<(String, String), BTreeSet<u64>>;
+pub(crate) type Acked = BTreeMap<(String, String), BTreeSet<u64>>;
 
 /// Sends until the daemon is gone; gives how many lines were acknowledged.
 fn send_until_gone(mut sender: Lines, text: &str, stop_at: u64, mut stop: impl FnMut()) -> u64 {
@@ -103,7 +103,7 @@ fn round(stack: &Stack, number: u64, topics: &[&str; 2], acked: &mut Acked) -> O
 }
 
 /// Checks one topic: acknowledged ⊆ stored, and first appearances of each key in the order of sending.
-fn check(stack: &Stack, topic: &str, acked: &Acked) -> Outcome<(usize, usize)> {
+pub(crate) fn check(stack: &Stack, topic: &str, acked: &Acked) -> Outcome<(usize, usize)> {
     let mut by_key: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for record in kafka::read_all(stack.bootstrap(), topic)? {
         let number = record.value.and_then(|value| value.parse().ok());

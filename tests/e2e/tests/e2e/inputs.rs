@@ -1,6 +1,8 @@
 //! What the inputs promise beyond lines and HTTP: followed files, standard input, tokens, networks, TLS,
 //! idle connections, the quarantine.
 
+mod first_sight;
+
 use crate::Test;
 use serde_json::{Value, json};
 use sluice_e2e::daemon::Daemon;
@@ -100,6 +102,8 @@ fn tail(stack: &Stack) -> Outcome {
     daemon.again(stack, &settings)?;
     wait_numbers(stack, "tail.lines", 350)?;
     noted(&daemon, &log)?;
+    // The same with a file of which not even the first line was noted as sent.
+    first_sight::run(stack)?;
     // Renamed while the daemon is dead; a compressed file is not read.
     daemon.kill()?;
     append(&log, 350..400)?;

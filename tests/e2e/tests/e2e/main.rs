@@ -6,12 +6,15 @@
     reason = "what cannot be tested here is said loudly"
 )]
 
+mod adversity;
 mod bad_input;
 mod change;
+mod cluster;
 mod console;
 mod consumers;
 mod crash;
 mod durability;
+mod fair;
 mod flow;
 mod forward;
 mod inputs;
@@ -36,6 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A stack that is started by the first test that needs it.
 struct Shared {
     name: &'static str,
+    brokers: usize,
     settings: &'static [&'static str],
     stack: Mutex<Option<Arc<Stack>>>,
 }
@@ -46,7 +50,7 @@ impl Shared {
         if let Some(stack) = slot.as_ref() {
             return Ok(Arc::clone(stack));
         }
-        let stack = Arc::new(Stack::up(self.name, self.settings)?);
+        let stack = Arc::new(Stack::of_brokers(self.name, self.brokers, self.settings)?);
         *slot = Some(Arc::clone(&stack));
         Ok(stack)
     }
@@ -62,6 +66,7 @@ impl Shared {
 /// For tests that leave the services alone.
 static CALM: Shared = Shared {
     name: "calm",
+    brokers: 1,
     settings: &[
         "admin-api.lifecycle.grace=0s",
         "admin-api.producers.fresh=3s",
@@ -75,6 +80,7 @@ static CALM: Shared = Shared {
 /// For tests that kill and stop services; they run one at a time.
 static ROUGH: Shared = Shared {
     name: "rough",
+    brokers: 1,
     settings: &[
         "producer.auto_request=true",
         "consumer-api.consumers.retry_max=1s",
@@ -87,12 +93,21 @@ static ROUGH: Shared = Shared {
 /// For the inputs: every one that listens is on.
 static INPUTS: Shared = Shared {
     name: "inputs",
+    brokers: 1,
     settings: &[
         "producer.inputs.syslog_tcp.enabled=true",
         "producer.inputs.syslog_udp.enabled=true",
         "producer.inputs.otlp.enabled=true",
         "producer.inputs.otlp.topic_attribute=sluice.topic",
     ],
+    stack: Mutex::new(None),
+};
+
+/// For tests that kill brokers; they run one at a time.
+static CLUSTER: Shared = Shared {
+    name: "cluster",
+    brokers: 3,
+    settings: &[],
     stack: Mutex::new(None),
 };
 
@@ -122,6 +137,16 @@ fn rough(name: &str, test: Test) -> Trial {
     Trial::test(name, move || {
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         ROUGH
+            .get()
+            .and_then(|stack| test(&stack))
+            .map_err(Failed::from)
+    })
+}
+
+fn cluster(name: &str, test: Test) -> Trial {
+    Trial::test(name, move || {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        CLUSTER
             .get()
             .and_then(|stack| test(&stack))
             .map_err(Failed::from)
@@ -172,6 +197,17 @@ fn main() -> ExitCode {
     );
     trials.extend(sinks::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(flow::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(fair::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(
+        adversity::TESTS
+            .iter()
+            .map(|(name, test)| rough(name, *test)),
+    );
+    trials.extend(
+        cluster::TESTS
+            .iter()
+            .map(|(name, test)| cluster(name, *test)),
+    );
     trials.extend(outage::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(
         durability::TESTS
@@ -193,5 +229,6 @@ fn main() -> ExitCode {
     CALM.down();
     ROUGH.down();
     INPUTS.down();
+    CLUSTER.down();
     conclusion.exit_code()
 }

@@ -86,6 +86,17 @@ impl Position {
         Self { id, ..self.clone() }
     }
 
+    /// The same position with the beginning that the file has now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn seen(&self, file: &File) -> io::Result<Self> {
+        Ok(Self {
+            head: Mark::of(&read_at(file, 0, MARK_BYTES)?),
+            ..self.clone()
+        })
+    }
+
     /// The same file at another offset, with the marks that it has there now.
     ///
     /// # Errors
@@ -125,7 +136,7 @@ impl Position {
 
     /// Whether the marks tell one file from another.
     pub(super) fn is_marked(&self) -> bool {
-        self.tail.len > 0
+        self.head.len > 0
     }
 }
 
@@ -267,6 +278,26 @@ mod tests {
         std::fs::write(&path, "one\n").unwrap();
         assert_eq!(read(&file, &after, 100, false).unwrap(), Chunk::Replaced);
         assert!(!after.fits(&file));
+    }
+
+    #[test]
+    fn a_file_of_which_nothing_was_read_is_known_by_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        let (file, metadata) = open(&path).unwrap().unwrap();
+        let start = Position::start(&path, FileId::of(&metadata));
+        assert!(!start.is_marked());
+        let seen = start.seen(&file).unwrap();
+        assert!(seen.is_marked() && seen.offset == 0);
+        assert_eq!(lines(&file, &seen, 100, false).0, "one\ntwo\n");
+        // Copied and truncated before a line was noted.
+        let copy = dir.path().join("a.log.1");
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::write(&path, "new\n").unwrap();
+        assert_eq!(read(&file, &seen, 100, false).unwrap(), Chunk::Replaced);
+        let found = super::super::scan::rotated(&seen).unwrap();
+        assert_eq!(found.path, copy);
     }
 
     #[test]

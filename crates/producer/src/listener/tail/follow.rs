@@ -70,6 +70,11 @@ impl Followed {
         self.position.borrow().clone()
     }
 
+    /// Notes what the file is known by.
+    pub(super) fn set_position(&self, position: Position) {
+        *self.position.borrow_mut() = position;
+    }
+
     /// The open file.
     pub(super) fn handle(&self) -> Arc<File> {
         Arc::clone(&self.file)

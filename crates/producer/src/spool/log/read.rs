@@ -3,14 +3,14 @@
 use super::super::bits::Bits;
 use super::super::disk::SharedFile;
 use super::super::frame::{self, Found};
-use super::{CHUNK_BYTES, Chunk, Log, Pos, ReadFrame, segment_path};
+use super::{CHUNK_BYTES, Chunk, Damage, Log, Pos, ReadFrame, segment_path};
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
 impl Log {
-    /// Reads the next committed frames and hands them out; damaged places are skipped (recovery has
-    /// put them aside). `None` when nothing is left.
+    /// Reads the next committed frames and hands them out. Damaged places are stepped over and handed out
+    /// as well, maybe without any frame. `None` when nothing is left.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -26,10 +26,11 @@ impl Log {
                 continue;
             }
             let bytes = self.read_bytes(segment_end)?;
-            let (chunk, used) = self.take_frames(&bytes);
+            let last = self.read.offset + bytes.len() as u64 >= segment_end;
+            let (chunk, used) = self.take_frames(&bytes, last);
             self.read.offset += used as u64;
             self.trim();
-            if !chunk.frames.is_empty() {
+            if !chunk.frames.is_empty() || !chunk.damage.is_empty() {
                 return Ok(Some(chunk));
             }
         }
@@ -78,10 +79,12 @@ impl Log {
         Ok(file)
     }
 
-    fn take_frames(&mut self, bytes: &Bytes) -> (Chunk, usize) {
+    /// The frames of some bytes, and how many bytes they take; `last` when nothing comes behind them.
+    fn take_frames(&mut self, bytes: &Bytes, last: bool) -> (Chunk, usize) {
         let mut chunk = Chunk {
             bytes: bytes.clone(),
             frames: Vec::new(),
+            damage: Vec::new(),
         };
         let mut at = 0;
         while at < bytes.len() {
@@ -111,12 +114,34 @@ impl Log {
                     });
                     at += whole;
                 }
-                Found::Short(_) if at > 0 => break,
+                Found::Short(_) if at > 0 && !last => break,
                 Found::Short(_) | Found::Damaged => {
-                    at += frame::resync(rest).unwrap_or(rest.len());
+                    // The next frame may begin with the last bytes.
+                    let edge = if last { 0 } else { frame::MAGIC.len() - 1 };
+                    let all = rest.len().saturating_sub(edge).max(1);
+                    let step = frame::resync(rest).unwrap_or(all);
+                    let place = Pos {
+                        offset: self.read.offset + at as u64,
+                        ..self.read
+                    };
+                    chunk.step_over(place, bytes.slice(at..at + step));
+                    at += step;
                 }
             }
         }
         (chunk, at)
+    }
+}
+
+impl Chunk {
+    /// Notes bytes that are no frame; those that follow each other are one place.
+    fn step_over(&mut self, at: Pos, bytes: Bytes) {
+        if let Some(last) = self.damage.last_mut()
+            && last.at.offset + last.bytes.len() as u64 == at.offset
+        {
+            last.bytes = [&last.bytes[..], &bytes[..]].concat().into();
+            return;
+        }
+        self.damage.push(Damage { at, bytes });
     }
 }
