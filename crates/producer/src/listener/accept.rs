@@ -255,26 +255,29 @@ async fn readable(inlet: &Inlet, socket: &TcpStream) -> bool {
     }
 }
 
-/// A place among the connections of an input.
+/// Waits for a place among the connections of an input.
+async fn place(input: &'static str, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
+        return Some(permit);
+    }
+    tracing::warn!(input, CONNECTIONS_MAX, "connections wait to be accepted");
+    metrics::counter!("producer_connections_delayed_total", "input" => input).increment(1);
+    Arc::clone(places).acquire_owned().await.ok()
+}
+
+/// The place of a connection that was accepted; counted as long as it lives.
 struct Place {
     _permit: OwnedSemaphorePermit,
     input: &'static str,
 }
 
 impl Place {
-    async fn take(input: &'static str, places: &Arc<Semaphore>) -> Option<Self> {
-        let permit = if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
-            permit
-        } else {
-            tracing::warn!(input, CONNECTIONS_MAX, "connections wait to be accepted");
-            metrics::counter!("producer_connections_delayed_total", "input" => input).increment(1);
-            Arc::clone(places).acquire_owned().await.ok()?
-        };
+    fn of(input: &'static str, permit: OwnedSemaphorePermit) -> Self {
         metrics::gauge!("producer_connections", "input" => input).increment(1);
-        Some(Self {
+        Self {
             _permit: permit,
             input,
-        })
+        }
     }
 }
 
@@ -290,15 +293,17 @@ macro_rules! accept {
     ($input:expr, $listener:expr, $places:expr, $inlet:expr) => {{
         loop {
             let accepted = async {
-                let place = Place::take($input, &$places).await;
-                ($listener.accept().await, place)
+                let permit = place($input, &$places).await;
+                ($listener.accept().await, permit)
             };
             let accepted = tokio::select! {
                 () = $inlet.shutdown.wait() => break None,
                 accepted = accepted => accepted,
             };
             match accepted {
-                (Ok((socket, peer)), Some(place)) => break Some((socket, peer, place)),
+                (Ok((socket, peer)), Some(permit)) => {
+                    break Some((socket, peer, Place::of($input, permit)));
+                }
                 (Err(error), _) => {
                     tracing::warn!(input = $input, %error, "a connection cannot be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

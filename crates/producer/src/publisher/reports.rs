@@ -106,7 +106,14 @@ impl Publisher {
     fn failed(&mut self, id: TopicId, slot: u32, index: u32, code: RDKafkaErrorCode) {
         metrics::counter!("producer_delivery_errors_total", "error" => format!("{code:?}"))
             .increment(1);
-        if is_permanent(code) {
+        // A time that Kafka refuses is the record's fault only if its sender gave it: else it is this
+        // machine's clock that is wrong, and the record waits until it is right.
+        let block = self.blocks.get(slot);
+        let own_clock = code == RDKafkaErrorCode::InvalidTimestamp
+            && block
+                .and_then(|block| block.rec(index))
+                .is_some_and(|rec| rec.timestamp <= 0);
+        if is_permanent(code) && !own_clock {
             self.give_up(id, slot, index, code);
         } else {
             self.stuck(id, &format!("Kafka says {code}"));

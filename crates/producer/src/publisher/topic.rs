@@ -1,8 +1,8 @@
 //! What the publisher knows of one topic.
 
 use super::block::Run;
-use super::gear::{self, Gear, Load, QUICK_RECORDS_MAX, Shift};
 use super::clock::Clock;
+use super::gear::{self, Gear, Load, QUICK_RECORDS_MAX, Shift};
 use super::leave::Leaving;
 use super::ledger::Ledger;
 use crate::spool::Held;

@@ -16,10 +16,6 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         made_again_by_hand,
     ),
     (
-        "robust: a topic that governance deleted and made again gets the new records only",
-        made_again_by_governance,
-    ),
-    (
         "robust: a disk that becomes read-only refuses what needs it, and live records flow on",
         read_only_disk,
     ),
@@ -28,6 +24,12 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         clock_jumps,
     ),
 ];
+
+/// On a stack whose topics are deleted at once.
+pub(crate) const CALM: &[(&str, Test)] = &[(
+    "robust: a topic that governance deleted and made again gets the new records only",
+    made_again_by_governance,
+)];
 
 /// Sends one value; gives the HTTP status.
 fn send(stack: &Stack, topic: &str, value: u64) -> Outcome<u16> {
@@ -194,7 +196,12 @@ fn read_only_disk(stack: &Stack) -> Outcome {
     stack.approve(id)?;
     wait_for("what was held flows", || {
         let values = kafka::values(stack.bootstrap(), held)?;
-        Ok((values == ["\"a\"", "\"e\""]).then_some(()))
+        Ok((values == ["a", "e"]).then_some(()))
+    })
+    .map_err(|error| {
+        let values = kafka::values(stack.bootstrap(), held);
+        let status = api.get("/status").map(|answer| answer.text);
+        format!("{error}: {values:?}, {status:?}, {}", daemon.words()).into()
     })
 }
 
@@ -244,12 +251,27 @@ fn clock_jumps(stack: &Stack) -> Outcome {
         let ours = rows.iter().find(|row| row["instance"] == "clock");
         Ok(ours.map(ToString::to_string).unwrap_or_default())
     };
-    for shift in ["+2h", "-3h", "+400d", "+0"] {
+    // Kafka itself refuses times that are an hour ahead of its own: such records wait.
+    let mut sent = 1;
+    for (shift, wrong) in [
+        ("+30m", false),
+        ("+3h", true),
+        ("-3h", false),
+        ("+400d", true),
+        ("+0", false),
+    ] {
         std::fs::write(&file, shift)?;
+        if !wrong {
+            wait_for(&format!("records flow at {shift}"), || {
+                sent += 1;
+                Ok((post(live)?.status == 200).then_some(()))
+            })?;
+        }
         for _ in 0..20 {
-            post(live)?
-                .expect(200)
-                .map_err(|error| format!("{shift}: {error}"))?;
+            let answer = post(live)?;
+            sent += 1;
+            let fine = answer.status == 200 || (wrong && answer.status == 202);
+            ensure!(fine, "{shift}: {}", answer.text);
         }
         let before = last_seen()?;
         wait_for("heartbeats go on", || {
@@ -267,5 +289,7 @@ fn clock_jumps(stack: &Stack) -> Outcome {
         let age = Duration::from_millis(flow["oldest_held_ms"].as_u64().unwrap_or(u64::MAX));
         ensure!(age < Duration::from_secs(600), "{age:?} old at {shift}");
     }
-    Ok(())
+    wait_for("all records are in Kafka", || {
+        Ok((kafka::count(stack.bootstrap(), live)? >= sent).then_some(()))
+    })
 }

@@ -198,6 +198,7 @@ fn main() -> ExitCode {
     trials.extend(sinks::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(flow::TESTS.iter().map(|(name, test)| rough(name, *test)));
     trials.extend(fair::TESTS.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(adversity::CALM.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(
         adversity::TESTS
             .iter()
