@@ -13,6 +13,8 @@ use sluice_model::problem::{Code, Problem};
 const RETRY_S: u32 = 1;
 /// Memory that a record takes beside its bytes, at most, for each byte of a body.
 const OVERHEAD: usize = 2;
+/// Bytes that are made ready for a body by its announced length alone.
+const ROOM_FIRST_MAX: usize = 1024 * 1024;
 
 /// Reads a body; its memory is reserved before it is read.
 pub(super) async fn read(
@@ -81,6 +83,7 @@ async fn unpack(
 }
 
 async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Box<Problem>> {
+    let announced = body.size_hint().lower() as usize;
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -95,6 +98,9 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Box<Problem>> 
         }
         if bytes.is_empty() && body.is_end_stream() {
             return Ok(data);
+        }
+        if bytes.is_empty() {
+            bytes.reserve(announced.min(ROOM_FIRST_MAX));
         }
         bytes.extend_from_slice(&data);
     }

@@ -8,7 +8,8 @@ use crate::budget::Charge;
 use crate::listener::inlet::{Manner, Pending};
 use hyper::body::Incoming;
 use hyper::{Request, header};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
 
@@ -218,6 +219,9 @@ impl Underway {
             None => Vec::new(),
             Some(pending) => pending.outcome().await.ok_or_else(gone)?.fates,
         };
+        if of_batch.len() == self.entries.len() {
+            return Ok(of_batch);
+        }
         let mut of_batch = of_batch.into_iter();
         let missing = || Refusal::new(Code::Internal, "the fate of the record is not known");
         let fates = self.entries.into_iter().map(|entry| match entry {
@@ -238,30 +242,46 @@ pub(super) async fn fates(
     begin(http, parsed, charge, input)?.fates().await
 }
 
+/// What became of a record, as the answer says it.
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Said<'a> {
+    Delivered { partition: i32, offset: i64 },
+    Held { topic_state: &'static str },
+    Refused { code: &'static str, detail: &'a str },
+}
+
+#[derive(Serialize)]
+struct OwnAnswer<'a> {
+    records: Vec<Said<'a>>,
+}
+
 fn own_answer(fates: &[Fate]) -> Outcome {
     let held = fates.iter().any(|fate| matches!(fate, Fate::Held { .. }));
-    let records = Value::Array(fates.iter().map(describe).collect());
+    let records: Vec<Said<'_>> = fates.iter().map(describe).collect();
     if let Some(first) = all_refused(fates) {
         return Err(Failure {
-            records: Some(records),
+            records: serde_json::to_value(records).ok(),
             ..Box::new(problem_of(first)).into()
         });
     }
     Ok(Answer::json(
         if held { 202 } else { 200 },
-        &json!({"records": records}),
+        &OwnAnswer { records },
     ))
 }
 
-fn describe(fate: &Fate) -> Value {
+fn describe(fate: &Fate) -> Said<'_> {
     match fate {
-        Fate::Delivered { partition, offset } => {
-            json!({"state": "delivered", "partition": partition, "offset": offset})
-        }
-        Fate::Held { topic_state } => json!({"state": "held", "topic_state": topic_state}),
-        Fate::Refused(refusal) => json!({
-            "state": "refused", "code": refusal.code.as_str(), "detail": refusal.detail,
-        }),
+        Fate::Delivered { partition, offset } => Said::Delivered {
+            partition: *partition,
+            offset: *offset,
+        },
+        Fate::Held { topic_state } => Said::Held { topic_state },
+        Fate::Refused(refusal) => Said::Refused {
+            code: refusal.code.as_str(),
+            detail: &refusal.detail,
+        },
     }
 }
 
@@ -291,8 +311,11 @@ fn confluent_answer(fates: &[Fate]) -> Outcome {
         .iter()
         .filter(|fate| matches!(fate, Fate::Held { .. }))
         .count();
-    let offsets: Vec<Value> = fates.iter().map(confluent_offset).collect();
-    let body = json!({"key_schema_id": null, "value_schema_id": null, "offsets": offsets});
+    let body = ConfluentAnswer {
+        key_schema_id: (),
+        value_schema_id: (),
+        offsets: fates.iter().map(confluent_offset).collect(),
+    };
     let bytes = serde_json::to_vec(&body).unwrap_or_default();
     let answer = Answer::of(200, "application/vnd.kafka.v2+json", bytes);
     Ok(if held > 0 {
@@ -302,23 +325,92 @@ fn confluent_answer(fates: &[Fate]) -> Outcome {
     })
 }
 
-fn confluent_offset(fate: &Fate) -> Value {
+// Members without a value are null, as Confluent's proxy writes them.
+#[derive(Serialize)]
+struct ConfluentAnswer {
+    key_schema_id: (),
+    value_schema_id: (),
+    offsets: Vec<ConfluentOffset>,
+}
+
+#[derive(Default, Serialize)]
+struct ConfluentOffset {
+    partition: Option<i32>,
+    offset: Option<i64>,
+    error_code: Option<u8>,
+    error: Option<String>,
+}
+
+fn confluent_offset(fate: &Fate) -> ConfluentOffset {
+    let at = |partition, offset| ConfluentOffset {
+        partition: Some(partition),
+        offset: Some(offset),
+        ..ConfluentOffset::default()
+    };
     match fate {
-        Fate::Delivered { partition, offset } => json!({
-            "partition": partition, "offset": offset, "error_code": null, "error": null,
-        }),
-        Fate::Held { .. } => {
-            json!({"partition": -1, "offset": -1, "error_code": null, "error": null})
-        }
+        Fate::Delivered { partition, offset } => at(*partition, *offset),
+        Fate::Held { .. } => at(-1, -1),
         Fate::Refused(refusal) => {
-            // 1: do not try again; 2: try again.
-            let code = if matches!(refusal.code.status(), 429 | 503 | 507) {
-                2
-            } else {
-                1
-            };
-            let error = format!("{}: {}", refusal.code.as_str(), refusal.detail);
-            json!({"partition": null, "offset": null, "error_code": code, "error": error})
+            let try_again = matches!(refusal.code.status(), 429 | 503 | 507);
+            ConfluentOffset {
+                // 1: do not try again; 2: try again.
+                error_code: Some(if try_again { 2 } else { 1 }),
+                error: Some(format!("{}: {}", refusal.code.as_str(), refusal.detail)),
+                ..ConfluentOffset::default()
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates() -> Vec<Fate> {
+        vec![
+            Fate::Delivered {
+                partition: 1,
+                offset: 12,
+            },
+            Fate::Held {
+                topic_state: "pending",
+            },
+            Fate::Refused(Refusal::new(Code::TooLarge, "too \"large\"")),
+        ]
+    }
+
+    fn body(answer: &Answer) -> serde_json::Value {
+        serde_json::from_slice(answer.bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_says_what_became_of_every_record() {
+        let answer = own_answer(&fates()).unwrap();
+        assert_eq!(answer.status(), 202);
+        let records = json!([
+            {"state": "delivered", "partition": 1, "offset": 12},
+            {"state": "held", "topic_state": "pending"},
+            {"state": "refused", "code": Code::TooLarge.as_str(), "detail": "too \"large\""},
+        ]);
+        assert_eq!(body(&answer), json!({"records": records}));
+        assert_eq!(own_answer(&fates()[..1]).unwrap().status(), 200);
+        let failure = own_answer(&fates()[2..]).unwrap_err();
+        assert_eq!(failure.problem.status, 413);
+        assert_eq!(failure.records, Some(json!([records[2]])));
+    }
+
+    #[test]
+    fn an_answer_in_confluent_s_shape_has_every_member() {
+        let answer = confluent_answer(&fates()).unwrap();
+        let error = format!("{}: too \"large\"", Code::TooLarge.as_str());
+        let offsets = json!([
+            {"partition": 1, "offset": 12, "error_code": null, "error": null},
+            {"partition": -1, "offset": -1, "error_code": null, "error": null},
+            {"partition": null, "offset": null, "error_code": 1, "error": error},
+        ]);
+        assert_eq!(
+            body(&answer),
+            json!({"key_schema_id": null, "value_schema_id": null, "offsets": offsets})
+        );
     }
 }
