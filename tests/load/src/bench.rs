@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 use sluice_e2e::http::Api;
 use sluice_e2e::{Outcome, wait_for};
+use std::path::{Path, PathBuf};
 
 /// The stack that is measured, and how.
 #[derive(Debug)]
 pub(crate) struct Bench {
+    dir: PathBuf,
     facts: Value,
     only: Vec<String>,
     /// Rounds of each throughput measurement; the median counts.
@@ -14,9 +16,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(facts: &str, only: Vec<String>, rounds: usize) -> Outcome<Self> {
+    /// Of the stack whose `stack.json` is at `path`.
+    pub(crate) fn new(path: &Path, only: Vec<String>, rounds: usize) -> Outcome<Self> {
+        let facts = std::fs::read_to_string(path)?;
         Ok(Self {
-            facts: serde_json::from_str(facts)?,
+            dir: path.parent().unwrap_or(Path::new(".")).to_owned(),
+            facts: serde_json::from_str(&facts)?,
             only,
             rounds: rounds.max(1),
         })
@@ -32,6 +37,11 @@ impl Bench {
     pub(crate) fn has(&self, group: &str, part: &str) -> bool {
         let wanted = |word: &String| *word == group || *word == format!("{group}/{part}");
         self.only.is_empty() || self.only.iter().any(wanted)
+    }
+
+    /// Where the stack lives.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// One of the facts of stack.json, by JSON pointer.
@@ -64,14 +74,26 @@ impl Bench {
         Api::new(self.fact("/producer/http"), token)
     }
 
+    /// Asks for a topic; gives its id.
+    pub(crate) fn ask(&self, name: &str, partitions: usize) -> Outcome<Value> {
+        let body = json!({"name": name, "partitions": partitions});
+        let asked = self.admin("requester")?.post("/api/topics", &body)?;
+        Ok(asked.expect(201)?["topic_id"].clone())
+    }
+
+    /// Approves a topic by its id, and waits until it is active.
+    pub(crate) fn approve(&self, id: &Value) -> Outcome {
+        let path = format!("/api/topics/{id}/approve?wait=20s");
+        self.admin("approver")?.post_empty(&path)?.expect(200)?;
+        Ok(())
+    }
+
     /// Makes a topic active and known to the producer daemon; one that is there already is as good.
     pub(crate) fn topic(&self, name: &str, partitions: usize) -> Outcome {
         let body = json!({"name": name, "partitions": partitions});
         let asked = self.admin("requester")?.post("/api/topics", &body)?;
         if asked.status != 409 {
-            let id = asked.expect(201)?["topic_id"].clone();
-            let path = format!("/api/topics/{id}/approve?wait=20s");
-            self.admin("approver")?.post_empty(&path)?.expect(200)?;
+            self.approve(&asked.expect(201)?["topic_id"])?;
         }
         wait_for("the daemon routes to the topic", || {
             let flow = self.flow(name)?;

@@ -51,7 +51,7 @@ fn main() -> Outcome {
     if let Some(stranger) = only.iter().find(|word| !known(word)) {
         return Err(format!("there is no group {stranger:?}; {USAGE}").into());
     }
-    let bench = Bench::new(&std::fs::read_to_string(path)?, only, rounds)?;
+    let bench = Bench::new(path.as_ref(), only, rounds)?;
     println!("| what | ours | reference | ratio |\n|---|---|---|---|");
     for (name, run) in GROUPS {
         if bench.has_group(name) {

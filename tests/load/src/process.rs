@@ -34,7 +34,12 @@ impl Process {
 
     /// Resident memory in MB.
     pub(crate) fn rss_mb(self) -> Outcome<u64> {
-        Ok(self.status("VmRSS")? / 1024)
+        Ok(self.rss_kb()? / 1024)
+    }
+
+    /// Resident memory in kB.
+    pub(crate) fn rss_kb(self) -> Outcome<u64> {
+        self.status("VmRSS")
     }
 
     /// Threads.

@@ -1,9 +1,13 @@
 //! The producer daemon beside what else brings records into Kafka.
 
 mod floor;
+mod held;
 mod http;
+mod idle;
 mod latency;
 mod lines;
+mod outage;
+mod peers;
 
 pub(crate) use lines::bulk;
 
@@ -13,8 +17,13 @@ use sluice_e2e::Outcome;
 /// The parts in order.
 const PARTS: &[Part] = &[
     ("lines", lines::run),
+    ("peers", peers::run),
     ("latency", latency::run),
     ("http", http::run),
+    ("held", held::run),
+    ("idle", idle::run),
+    // Last, because it stops Kafka.
+    ("outage", outage::run),
 ];
 
 pub(crate) fn run(bench: &Bench) -> Outcome {

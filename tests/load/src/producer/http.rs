@@ -15,6 +15,8 @@ const CONNECTIONS: usize = 8;
 const TIME: Duration = Duration::from_secs(3);
 /// Records of a request.
 const BATCHES: [usize; 3] = [1, 100, 1000];
+/// Bytes of a value.
+const SIZES: [usize; 2] = [100, 1024];
 
 /// One server under load.
 struct Figures {
@@ -30,36 +32,48 @@ pub(super) fn run(bench: &Bench) -> Outcome {
         .fact("/producer/http")
         .trim_start_matches("http://")
         .parse()?;
-    let path = format!("/topics/{topic}");
-    let token = bench.fact("/tokens/producer");
-    for batch in BATCHES {
-        let body = format!("\"{}\"\n", "x".repeat(98)).repeat(batch);
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let request = head + &body;
-        let (mut mine, mut theirs) = (Vec::new(), Vec::new());
-        let (mut my_times, mut their_times) = (Times::default(), Times::default());
-        load(floor, &request, batch)?;
-        load(ours, &request, batch)?;
-        for _ in 0..bench.rounds {
-            let figures = load(floor, &request, batch)?;
-            theirs.push(figures.per_second);
-            their_times.extend(figures.times);
-            let figures = load(ours, &request, batch)?;
-            mine.push(figures.per_second);
-            my_times.extend(figures.times);
+    for size in SIZES {
+        for batch in BATCHES {
+            compare(bench, (ours, floor), (topic, size, batch))?;
         }
-        let (mine, theirs) = (median(mine), median(theirs));
-        row(
-            &format!("HTTP, {batch} a request, 100 B, {CONNECTIONS} connections"),
-            &format!("{} ({my_times})", per_second(mine)),
-            &format!("floor server {} ({their_times})", per_second(theirs)),
-            Some(mine / theirs),
-        );
     }
+    Ok(())
+}
+
+/// Measures both servers in turn.
+fn compare(
+    bench: &Bench,
+    (ours, floor): (SocketAddr, SocketAddr),
+    (topic, size, batch): (&str, usize, usize),
+) -> Outcome {
+    let token = bench.fact("/tokens/producer");
+    // Values are JSON texts; their quotes are no part of a record.
+    let body = format!("\"{}\"\n", "x".repeat(size)).repeat(batch);
+    let head = format!(
+        "POST /topics/{topic} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = head + &body;
+    let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+    let (mut my_times, mut their_times) = (Times::default(), Times::default());
+    load(floor, &request, batch)?;
+    load(ours, &request, batch)?;
+    for _ in 0..bench.rounds {
+        let figures = load(floor, &request, batch)?;
+        theirs.push(figures.per_second);
+        their_times.extend(figures.times);
+        let figures = load(ours, &request, batch)?;
+        mine.push(figures.per_second);
+        my_times.extend(figures.times);
+    }
+    let (mine, theirs) = (median(mine), median(theirs));
+    row(
+        &format!("HTTP, {batch} a request, {size} B, {CONNECTIONS} connections"),
+        &format!("{} ({my_times})", per_second(mine)),
+        &format!("floor server {} ({their_times})", per_second(theirs)),
+        Some(mine / theirs),
+    );
     Ok(())
 }
 

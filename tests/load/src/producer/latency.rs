@@ -18,35 +18,38 @@ const WARM: usize = 300;
 const PAUSE: Duration = Duration::from_micros(300);
 /// Time for one record of the bare loop.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What is sent.
-const VALUE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+/// Bytes of a value.
+const SIZES: [usize; 2] = [100, 1024];
 
 pub(super) fn run(bench: &Bench) -> Outcome {
     let topic = "bench_single";
     bench.topic(topic, 1)?;
-    let (mut ours, mut bare) = (Times::default(), Times::default());
-    for _ in 0..bench.rounds {
-        bare.extend(alone(bench.bootstrap(), topic)?);
-        ours.extend(through(bench.fact("/producer/tcp"), topic)?);
+    for size in SIZES {
+        let value = "x".repeat(size);
+        let (mut ours, mut bare) = (Times::default(), Times::default());
+        for _ in 0..bench.rounds {
+            bare.extend(alone(bench.bootstrap(), topic, &value)?);
+            ours.extend(through(bench.fact("/producer/tcp"), topic, &value)?);
+        }
+        row(
+            &format!("one record at a time, from socket to acknowledgement, {size} B"),
+            &ours.to_string(),
+            &format!("rdkafka with linger 0: {bare}"),
+            Some(ours.p50() / bare.p50()),
+        );
     }
-    row(
-        "one record at a time, from socket to acknowledgement, 100 B",
-        &ours.to_string(),
-        &format!("rdkafka with linger 0: {bare}"),
-        Some(ours.p50() / bare.p50()),
-    );
     Ok(())
 }
 
 /// A client of the daemon.
-fn through(address: &str, topic: &str) -> Outcome<Times> {
+fn through(address: &str, topic: &str, value: &str) -> Outcome<Times> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let mut answers = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
     stream.write_all(b"{\"hello\": {\"acks\": \"cumulative\"}}\n")?;
     answers.read_line(&mut line)?;
-    let record = format!("{{\"topic\":\"{topic}\",\"value\":\"{VALUE}\"}}\n");
+    let record = format!("{{\"topic\":\"{topic}\",\"value\":\"{value}\"}}\n");
     let mut times = Times::default();
     for number in 1..=WARM + RECORDS {
         let began = Instant::now();
@@ -65,7 +68,7 @@ fn through(address: &str, topic: &str) -> Outcome<Times> {
 }
 
 /// The client library by itself.
-fn alone(bootstrap: &str, topic: &str) -> Outcome<Times> {
+fn alone(bootstrap: &str, topic: &str, value: &str) -> Outcome<Times> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -78,7 +81,7 @@ fn alone(bootstrap: &str, topic: &str) -> Outcome<Times> {
     let mut times = Times::default();
     for number in 1..=WARM + RECORDS {
         let began = Instant::now();
-        let record = FutureRecord::<(), str>::to(topic).payload(VALUE);
+        let record = FutureRecord::<(), str>::to(topic).payload(value);
         let sent = producer.send(record, PATIENCE);
         runtime.block_on(sent).map_err(|(error, _)| error)?;
         if number > WARM {

@@ -15,8 +15,11 @@ const CHUNK_LINES: usize = 1000;
 /// Time for the last records of the bare loop.
 const FLUSH: Duration = Duration::from_secs(60);
 
+/// Sizes of values, and how many of each are sent.
+pub(super) const SIZES: [(usize, usize); 2] = [(100, 2_000_000), (1024, 400_000)];
+
 pub(super) fn run(bench: &Bench) -> Outcome {
-    for (size, count) in [(100, 2_000_000), (1024, 400_000)] {
+    for (size, count) in SIZES {
         compare(bench, size, count)?;
     }
     Ok(())
@@ -80,7 +83,8 @@ pub(crate) fn bulk(bootstrap: &str, topic: &str, size: usize, count: usize) -> O
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
-fn tcp(address: &str, topic: &str, size: usize, count: usize) -> Outcome<f64> {
+/// Lines over one TCP connection; records per second until the last is acknowledged.
+pub(super) fn tcp(address: &str, topic: &str, size: usize, count: usize) -> Outcome<f64> {
     let mut stream = TcpStream::connect(address)?;
     let mut answers = BufReader::new(stream.try_clone()?);
     stream.write_all(b"{\"hello\": {\"acks\": \"cumulative\"}}\n")?;
