@@ -2,6 +2,7 @@
 //! and its input; it writes the new state, the audit row and the change in that one transaction. None
 //! speaks HTTP or Kafka.
 
+pub mod apply;
 mod approval;
 pub mod budget;
 pub mod bulk;

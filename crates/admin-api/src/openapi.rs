@@ -1,7 +1,7 @@
 //! The OpenAPI document.
 
 use crate::routes::{
-    audit, decisions, drift, events, petitions, policy, poll, producers, requests, service,
+    apply, audit, decisions, drift, events, petitions, policy, poll, producers, requests, service,
     subscriptions, topics,
 };
 use crate::routes::{teams, tokens};
@@ -14,7 +14,7 @@ use utoipa::{Modify, OpenApi};
     paths(
         service::health, service::whoami, service::stats, drift::list, drift::remedy,
         policy::get, policy::put, policy::try_out,
-        topics::list, topics::create, topics::get, topics::by_name, topics::change,
+        apply::apply, topics::list, topics::create, topics::get, topics::by_name, topics::change,
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
         requests::list, requests::get, requests::decide,
         petitions::change, petitions::comments, petitions::comment, petitions::decide_many,

@@ -1,5 +1,6 @@
 //! The whole route table. Handlers turn HTTP into use cases and back; none decides.
 
+pub mod apply;
 pub mod audit;
 pub mod command;
 pub mod decisions;
@@ -92,6 +93,7 @@ fn about_topics(api: &mut web::ServiceConfig) {
             .route(web::get().to(topics::list))
             .route(web::post().to(topics::create)),
     )
+    .service(web::resource("/apply").route(web::post().to(apply::apply)))
     .service(web::resource("/topics/active").route(web::get().to(poll::active)))
     .service(
         web::resource("/topics/activate_by_name")

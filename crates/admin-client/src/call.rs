@@ -4,9 +4,10 @@ use crate::Error;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sluice_model::access::Actor;
+use sluice_model::apply::Plan;
 use sluice_model::problem::Problem;
 use sluice_model::producer::{Heartbeat, ProducerSeen};
-use sluice_model::request::Request;
+use sluice_model::request::{Asked, Comment, Request, RequestEdit};
 use sluice_model::subscription::{Changes, Subscription};
 use sluice_model::topic::{
     ActiveTopic, Decided, NewTopic, Requested, Routes, Stats, Topic, TopicChange,
@@ -213,6 +214,43 @@ pub fn decide_request(request_id: i64, verb: &str, reason: Option<&str>) -> Call
     let mut decide = call(Method::Post, format!("/api/requests/{request_id}/{verb}"));
     decide.body = Some(reason.map_or_else(|| json!({}), |reason| json!({"reason": reason})));
     decide
+}
+
+/// `POST /api/requests/{id}/approve`, otherwise than it is asked for.
+pub fn approve_with_changes(
+    request_id: i64,
+    changes: &Asked,
+    reason: Option<&str>,
+) -> Call<Decided> {
+    let mut approve = call(Method::Post, format!("/api/requests/{request_id}/approve"));
+    approve.body = Some(json!({"changes": changes, "reason": reason}));
+    approve
+}
+
+/// `PATCH /api/requests/{id}`
+pub fn edit_request(request_id: i64, edit: &RequestEdit) -> Call<Request> {
+    let mut patch = call(Method::Patch, format!("/api/requests/{request_id}"));
+    patch.body = Some(json!(edit));
+    patch
+}
+
+/// `GET /api/requests/{id}/comments`
+pub fn comments(request_id: i64) -> Call<Vec<Comment>> {
+    call(Method::Get, format!("/api/requests/{request_id}/comments"))
+}
+
+/// `POST /api/requests/{id}/comments`
+pub fn comment(request_id: i64, text: &str) -> Call<Comment> {
+    let mut comment = call(Method::Post, format!("/api/requests/{request_id}/comments"));
+    comment.body = Some(json!({"text": text}));
+    comment
+}
+
+/// `POST /api/apply`: files what a set of declared topics needs, or only says what that is.
+pub fn apply(topics: &Value, dry_run: bool) -> Call<Plan> {
+    let mut apply = call(Method::Post, "/api/apply");
+    apply.body = Some(json!({"topics": topics, "dry_run": dry_run}));
+    apply
 }
 
 /// `GET /api/subscriptions`, of one user if given.

@@ -16,7 +16,7 @@ use std::time::Duration;
     propagate_version = true,
     after_help = "Environment: SLUICE_ADMIN_URL, SLUICE_PRODUCER_URL, SLUICE_CONSUMER_URL, SLUICE_TOKEN, NO_COLOR.\n\
                   Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict, 6 rejected, \
-                  7 timeout, 8 unreachable."
+                  7 timeout, 8 unreachable; diff: 3 when something differs."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -59,6 +59,10 @@ pub(crate) enum Command {
     /// Look at requests and decide about them
     #[command(subcommand)]
     Request(Request),
+    /// Ask for what a file declares: a request for each topic that is not so
+    Apply(Apply),
+    /// What a file declares and is not so; exit code 3 when there is something
+    Diff(Declared),
     /// Subscribe to topics
     Subscribe(Subscribe),
     /// End subscriptions
@@ -208,7 +212,7 @@ pub(crate) enum Request {
         /// pending, approved, rejected, withdrawn, expired, cancelled or all
         #[arg(long, default_value = "pending")]
         status: String,
-        /// create, change or delete
+        /// create, change, delete or reactivate
         #[arg(long)]
         kind: Option<String>,
     },
@@ -217,8 +221,8 @@ pub(crate) enum Request {
         /// Its number
         id: i64,
     },
-    /// Say yes
-    Approve(RequestDecision),
+    /// Say yes, with changes if some are named
+    Approve(RequestApproval),
     /// Say no, with a reason
     Reject {
         /// Their numbers
@@ -230,6 +234,78 @@ pub(crate) enum Request {
     },
     /// Take requests of your own back
     Withdraw(RequestDecision),
+    /// Change a pending request of your own
+    Edit(RequestEdit),
+    /// Write a remark about a request
+    Comment {
+        /// Its number
+        id: i64,
+        /// The remark
+        text: String,
+    },
+    /// List the remarks about a request
+    Comments {
+        /// Its number
+        id: i64,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Declared {
+    /// TOML ([[topics]]) or JSON ({"topics": [...]}) with members as for a request; `-` reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) declared: Declared,
+    /// Only say what would be asked for
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What a request shall ask for otherwise.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Wish {
+    /// Partitions
+    #[arg(long)]
+    pub(crate) partitions: Option<i32>,
+    /// Copies of each partition
+    #[arg(long)]
+    pub(crate) replication: Option<i16>,
+    /// A topic config by Kafka's name; may be repeated
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = crate::text::pair)]
+    pub(crate) configs: Vec<(String, String)>,
+    /// A config to leave out; may be repeated
+    #[arg(long = "unset", value_name = "KEY")]
+    pub(crate) unset: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RequestEdit {
+    /// Its number
+    pub(crate) id: i64,
+    #[command(flatten)]
+    pub(crate) wish: Wish,
+    /// What the topic is for
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// Who answers for it
+    #[arg(long)]
+    pub(crate) owner: Option<String>,
+    /// Why it is asked for
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RequestApproval {
+    #[command(flatten)]
+    pub(crate) decision: RequestDecision,
+    #[command(flatten)]
+    pub(crate) changes: Wish,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -348,6 +424,8 @@ mod tests {
             "stats",
             "whoami",
             "shell",
+            "apply",
+            "diff",
             "SLUICE_ADMIN_URL",
             "SLUICE_PRODUCER_URL",
             "SLUICE_CONSUMER_URL",

@@ -1,6 +1,7 @@
 //! One function per command.
 
 pub(crate) mod consumer;
+pub(crate) mod declared;
 pub(crate) mod request;
 pub(crate) mod send;
 pub(crate) mod subscription;
@@ -22,6 +23,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Topic(command) => topic::run(&context, command),
         Command::Request(command) => request::run(&context, command),
+        Command::Apply(command) => declared::apply(&context, &command),
+        Command::Diff(command) => declared::diff(&context, &command),
         Command::Subscribe(command) => subscription::subscribe(&context, &command),
         Command::Unsubscribe(command) => subscription::unsubscribe(&context, &command),
         Command::Subscriptions { user, all } => subscription::list(&context, user, all),
@@ -63,13 +66,15 @@ fn flow(context: &Context) -> Result<(), Failure> {
 fn account_for(command: &Command) -> &'static str {
     match command {
         Command::Topic(Topic::Request(_) | Topic::Delete(_) | Topic::Withdraw(_))
-        | Command::Request(Request::Withdraw(_))
+        | Command::Request(Request::Withdraw(_) | Request::Edit(_))
+        | Command::Apply(_)
+        | Command::Diff(_)
         | Command::Shell(crate::args::Shell {
             menu: Menu::Producer,
             ..
         }) => "requester",
         Command::Topic(Topic::List { .. } | Topic::Get { .. })
-        | Command::Request(Request::List { .. } | Request::Get { .. })
+        | Command::Request(Request::List { .. } | Request::Get { .. } | Request::Comments { .. })
         | Command::Subscriptions { all: true, .. }
         | Command::Flow
         | Command::Stats => "viewer",

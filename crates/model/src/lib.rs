@@ -8,6 +8,7 @@
 //! ([`problem`], [`body`]).
 
 pub mod access;
+pub mod apply;
 pub mod audit;
 pub mod body;
 pub mod consumer;

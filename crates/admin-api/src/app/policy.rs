@@ -3,12 +3,15 @@
 use super::approval::{as_asked, as_new_topic};
 use super::{Context, check_version, record};
 use crate::error::Outcome;
-use crate::store::policies;
+use crate::store::{budgets, policies};
 use rusqlite::Connection;
-use sluice_model::policy::{Policy, Verdict, config_faults, judge};
+use sluice_model::policy::{
+    Amount, BudgetUse, Policy, Verdict, budget_faults, budget_of, config_faults, judge, reckon,
+};
 use sluice_model::problem::{FieldError, field};
 use sluice_model::request::{Kind, Request};
-use sluice_model::topic::Topic;
+use sluice_model::topic::{NewTopic, Topic};
+use std::collections::BTreeSet;
 
 /// Appends a version; answers its number.
 ///
@@ -57,4 +60,52 @@ pub fn findings(policy: &Policy, request: &Request, topic: &Topic) -> Vec<FieldE
         Verdict::Refuse(faults) => faults,
         Verdict::Accept { .. } => Vec::new(),
     }
+}
+
+/// What a new topic would use of the budget of its owner, and why that does not take it.
+///
+/// # Errors
+/// When the store fails.
+pub fn budget_of_new(
+    connection: &Connection,
+    policy: &Policy,
+    asked: &NewTopic,
+) -> Outcome<(Option<BudgetUse>, Vec<FieldError>)> {
+    let owner = asked.owner.as_deref().filter(|owner| !owner.is_empty());
+    let Some((budget, Verdict::Accept { spec, .. })) =
+        budget_of(&policy.budgets, owner).map(|budget| (budget, judge(policy, asked)))
+    else {
+        return Ok((None, Vec::new()));
+    };
+    let (used, reserved) = budgets::usage(connection, owner, 0)?;
+    let found = reckon(budget, owner, used, reserved, Amount::of(&spec));
+    let faults = budget_faults(budget, &found, &spec);
+    Ok((Some(found), faults))
+}
+
+/// The owners whose topics and waiting requests take more than a policy gives them.
+///
+/// # Errors
+/// When the store fails.
+pub fn over_budget(
+    connection: &Connection,
+    policy: &Policy,
+    there: &[Topic],
+) -> Outcome<Vec<BudgetUse>> {
+    let mut over = Vec::new();
+    let owners: BTreeSet<Option<&str>> = there.iter().map(|topic| topic.owner.as_deref()).collect();
+    for owner in owners {
+        let Some(budget) = budget_of(&policy.budgets, owner) else {
+            continue;
+        };
+        let (used, reserved) = budgets::usage(connection, owner, 0)?;
+        let mut found = reckon(budget, owner, used, reserved, Amount::default());
+        found
+            .lines
+            .retain(|line| line.used.saturating_add(line.reserved) > line.limit);
+        if !found.lines.is_empty() {
+            over.push(found);
+        }
+    }
+    Ok(over)
 }

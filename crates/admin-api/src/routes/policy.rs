@@ -3,6 +3,7 @@
 use super::{command, topics, versioned};
 use crate::app::policy as app;
 use crate::auth::Caller;
+use crate::error::Outcome;
 use crate::state::{Rules, State};
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -11,8 +12,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_model::access::Role;
 use sluice_model::body::Body;
-use sluice_model::policy::{Policy, Verdict, check, judge};
+use sluice_model::page::Page;
+use sluice_model::policy::{Approvals, BudgetUse, Policy, Verdict, check, judge};
 use sluice_model::problem::{Code, FieldError, Problem};
+use sluice_model::request::{Request, RequestStatus};
 use sluice_model::topic::{NewTopic, Topic};
 use sluice_service::http::body::JsonBytes;
 use sluice_service::http::problem::Failure;
@@ -20,6 +23,8 @@ use std::sync::Arc;
 
 /// Existing topics that one trial names at most.
 const BROKEN_MAX: usize = 1000;
+/// Past requests that one trial looks at.
+const PAST_REQUESTS_MAX: u32 = 5000;
 
 /// The policy that counts, with its version.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -106,8 +111,32 @@ pub struct Trial {
     verdict: Option<String>,
     /// Why it is refused.
     findings: Vec<FieldError>,
+    /// What the topic that was asked about would use of the budget of its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetUse>,
     /// Topics that exist and could not be asked for any more.
     broken: Vec<Broken>,
+    /// Past requests, the newest first, about which the policy would say something else.
+    requests: Vec<Otherwise>,
+    /// Owners whose topics and waiting requests take more than their budget.
+    over_budget: Vec<BudgetUse>,
+}
+
+/// A past request about which a policy would say something else.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Otherwise {
+    /// Which request.
+    request_id: i64,
+    /// Which topic.
+    topic_name: String,
+    /// What became of it.
+    status: RequestStatus,
+    /// Who had to approve: `auto`, `one`, `two` or `two_teams`.
+    was: String,
+    /// The same under the policy that is tried, or `refuse`.
+    would_be: String,
+    /// The rules that it breaks.
+    findings: Vec<FieldError>,
 }
 
 /// A topic that exists and breaks a policy.
@@ -142,23 +171,79 @@ pub async fn try_out(
     let mut trial = Trial::default();
     let policy = match document {
         Some(document) => {
-            let policy = policy_of(Value::Object(document), "/policy")?;
-            let there = state.database.read(store::topics::provisioned).await?;
-            trial.broken = broken(&policy, &there);
-            Arc::new(policy)
+            let policy = Arc::new(policy_of(Value::Object(document), "/policy")?);
+            let tried = Arc::clone(&policy);
+            let read = move |c: &Connection| against_all(c, &tried);
+            trial = state.database.read(read).await?;
+            policy
         }
         None => state.rules().policy,
     };
     if let Some(asked) = asked {
         let asked = topics::new_topic(Body::of(asked, "/topic"), &policy)?;
-        let (verdict, findings) = match judge(&policy, &asked) {
+        let (verdict, mut findings) = match judge(&policy, &asked) {
             Verdict::Refuse(faults) => ("refuse", faults),
             Verdict::Accept { approvals, .. } => (approvals.as_str(), Vec::new()),
         };
         trial.verdict = Some(verdict.to_owned());
+        if findings.is_empty() {
+            let read = move |c: &Connection| app::budget_of_new(c, &policy, &asked);
+            let (budget, faults) = state.database.read(read).await?;
+            trial.budget = budget;
+            findings = faults;
+            if !findings.is_empty() {
+                trial.verdict = Some("refuse".to_owned());
+            }
+        }
         trial.findings = findings;
     }
     Ok(HttpResponse::Ok().json(trial))
+}
+
+/// Judges every topic that exists, the newest requests, and what owners have.
+fn against_all(connection: &Connection, policy: &Policy) -> Outcome<Trial> {
+    let there = store::topics::provisioned(connection)?;
+    let page = Page {
+        limit: PAST_REQUESTS_MAX,
+        before: None,
+    };
+    let past = store::requests::list(connection, None, None, page)?;
+    let mut requests = Vec::new();
+    for request in past {
+        if let Some(topic) = store::topics::by_id(connection, request.topic_id)? {
+            requests.extend(otherwise(policy, &request, &topic));
+        }
+    }
+    Ok(Trial {
+        broken: broken(policy, &there),
+        requests,
+        over_budget: app::over_budget(connection, policy, &there)?,
+        ..Trial::default()
+    })
+}
+
+fn otherwise(policy: &Policy, request: &Request, topic: &Topic) -> Option<Otherwise> {
+    let findings = app::findings(policy, request, topic);
+    let approvals = policy.approvals(request.kind, &request.topic_name, &request.spec);
+    let would_be = if findings.is_empty() {
+        approvals.as_str()
+    } else {
+        "refuse"
+    };
+    let was = match (request.approvals_needed, request.different_teams) {
+        (0, _) => Approvals::Auto,
+        (_, true) => Approvals::TwoTeams,
+        (2.., false) => Approvals::Two,
+        _ => Approvals::One,
+    };
+    (was.as_str() != would_be).then(|| Otherwise {
+        request_id: request.request_id,
+        topic_name: request.topic_name.clone(),
+        status: request.status,
+        was: was.as_str().to_owned(),
+        would_be: would_be.to_owned(),
+        findings,
+    })
 }
 
 fn broken(policy: &Policy, topics: &[Topic]) -> Vec<Broken> {

@@ -163,8 +163,17 @@ fn topic_change(bytes: &[u8]) -> Result<TopicChange, Problem> {
 
 /// Reads what is asked for.
 pub(super) fn new_topic(mut body: Body, policy: &Policy) -> Result<NewTopic, Problem> {
+    let asked = topic_of(&mut body);
+    match body.finish() {
+        Ok(()) => Ok(asked),
+        Err(problem) => Err(with_broken_rules(problem, policy, &asked)),
+    }
+}
+
+/// The members of a request for a topic.
+pub(super) fn topic_of(body: &mut Body) -> NewTopic {
     let name = body.required_text("name");
-    let asked = NewTopic {
+    NewTopic {
         name,
         created_by: body.text("created_by"),
         partitions: body.integer("partitions"),
@@ -176,12 +185,8 @@ pub(super) fn new_topic(mut body: Body, policy: &Policy) -> Result<NewTopic, Pro
             .into_iter()
             .collect(),
         owner: body.text("owner"),
-        on_stop: on_stop(&mut body),
+        on_stop: on_stop(body),
         subscribe: body.texts("subscribe").unwrap_or_default(),
-    };
-    match body.finish() {
-        Ok(()) => Ok(asked),
-        Err(problem) => Err(with_broken_rules(problem, policy, &asked)),
     }
 }
 
