@@ -6,6 +6,7 @@ pub mod text;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp as KafkaTimestamp};
 use sluice_model::record::{Header, Record, text};
 use sluice_model::time::Timestamp;
+use sluice_service::kafka::consume::Taken;
 
 /// The parts of a batch that stand in one partition, in turn. Kafka gives many records of a partition
 /// one after the other, so that what is asked once per run costs nothing per record.
@@ -17,6 +18,37 @@ pub fn runs<'b, 'a>(batch: &'b [Entry<'a>]) -> impl Iterator<Item = &'b [Entry<'
 pub fn end<'a>(run: &[Entry<'a>]) -> Option<(&'a str, i32, i64)> {
     let last = run.iter().max_by_key(|entry| entry.offset)?;
     Some((last.topic, last.partition, last.offset + 1))
+}
+
+/// Room for the views of a batch; kept, so that batches allocate nothing.
+#[derive(Debug, Default)]
+pub struct Views(Vec<Entry<'static>>);
+
+impl Views {
+    /// Lets `work` see records, and tells it how many bytes they stand for.
+    pub fn of<T>(
+        &mut self,
+        records: &[Taken<'_>],
+        work: impl FnOnce(&[Entry<'_>], usize) -> T,
+    ) -> T {
+        let mut views: Vec<Entry<'_>> = std::mem::take(&mut self.0);
+        views.reserve(records.len());
+        let (mut topic, mut bytes, mut last) = ("", 0, None);
+        for record in records {
+            // Many of a topic follow one another, and its name is looked up once for all of them.
+            if !last.replace(record).is_some_and(|last| record.is_of_topic_of(last)) {
+                topic = record.topic();
+            }
+            let view = Entry::taken(record, topic);
+            bytes += view.bytes();
+            views.push(view);
+        }
+        let done = work(&views, bytes);
+        views.clear();
+        // Nothing is left in it but room, whatever the lifetime of what was there.
+        self.0 = views.into_iter().map(|_| Entry::nothing()).collect();
+        done
+    }
 }
 
 /// A record as it lies in the client's memory.
@@ -39,6 +71,18 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    const fn nothing() -> Entry<'static> {
+        Entry {
+            topic: "",
+            partition: 0,
+            offset: 0,
+            timestamp: None,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
     /// The view of a message.
     pub fn of(message: &'a BorrowedMessage<'_>) -> Self {
         let headers = message.headers().map_or_else(Vec::new, |headers| {
@@ -58,6 +102,19 @@ impl<'a> Entry<'a> {
             key: message.key(),
             value: message.payload(),
             headers,
+        }
+    }
+
+    /// The view of a record that was taken; its topic's name is known.
+    fn taken(record: &'a Taken<'_>, topic: &'a str) -> Self {
+        Self {
+            topic,
+            partition: record.partition(),
+            offset: record.offset(),
+            timestamp: record.timestamp(),
+            key: record.key(),
+            value: record.payload(),
+            headers: record.headers(),
         }
     }
 

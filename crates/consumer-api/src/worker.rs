@@ -25,11 +25,12 @@ use sluice_model::time::Timestamp;
 use sluice_service::{backoff, now};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// The longest a thread looks away from its orders.
+/// The longest a thread that drains or waits for its client looks away.
 pub const SLICE: Duration = Duration::from_millis(50);
 /// A failure after this much healthy time starts again at the shortest delay.
 const HEALTHY: Duration = Duration::from_secs(300);
@@ -54,6 +55,8 @@ pub struct Link {
     order: AtomicU8,
     kicks: AtomicU64,
     report: Mutex<Report>,
+    /// Who is woken by orders.
+    thread: OnceLock<Thread>,
 }
 
 impl Link {
@@ -62,12 +65,14 @@ impl Link {
             order: AtomicU8::new(order as u8),
             kicks: AtomicU64::new(0),
             report: Mutex::default(),
+            thread: OnceLock::new(),
         }
     }
 
     /// Gives an order.
     pub fn order(&self, order: Order) {
         self.order.store(order as u8, Ordering::Release);
+        self.wake();
     }
 
     /// The order that stands.
@@ -83,6 +88,13 @@ impl Link {
     /// Ends the wait for the next try: a user says that the cause is gone.
     pub fn kick(&self) {
         self.kicks.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
     }
 
     fn kicked(&self) -> u64 {
@@ -148,13 +160,14 @@ impl Worker {
         let shared = Arc::clone(&link);
         link.report().enter(Phase::Starting, now());
         let short: String = job.consumer_id.chars().take(8).collect();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(format!("consumer-{short}"))
             .spawn(move || {
                 run(job, &shared);
                 shared.report().enter(Phase::Stopped, now());
                 tell.send_replace(true);
             })?;
+        link.thread.get_or_init(|| thread.thread().clone());
         Ok(Self { link, done })
     }
 
@@ -298,7 +311,7 @@ fn wait(link: &Link, delay: Duration, backoff: &mut Backoff) -> bool {
             backoff.reset();
             return true;
         }
-        std::thread::park_timeout(SLICE.min(until.saturating_duration_since(Instant::now())));
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
     }
     false
 }

@@ -1,6 +1,7 @@
 //! How a service reaches Kafka.
 
 pub mod admin;
+pub mod consume;
 pub mod produce;
 pub mod reports;
 pub mod wake;

@@ -9,11 +9,13 @@ use super::context::Context;
 use super::pipeline::{Burial, Pipeline};
 use super::stage::Stop;
 use super::{Backoff, Job, Link, Order, SLICE};
+use crate::batch::Views;
 use crate::status::{Fault, KAFKA, Phase};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use sluice_model::consumer::AutoOffsetReset;
+use sluice_service::kafka::consume::{Records, Taken};
 use sluice_service::now;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,8 +95,12 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
     let settings = &job.settings;
     let batch_max = pipeline.batch_max();
     let batch_bytes = usize::try_from(prefetch.bytes()).unwrap_or(usize::MAX);
+    // Records and events wake this thread, as orders do.
+    let thread = std::thread::current();
     let mut session = Session {
         client: &client,
+        records: Records::new(client.client(), move || thread.unpark()),
+        views: Views::default(),
         link,
         pipeline,
         backoff,
@@ -125,16 +131,23 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
 /// Records that are read and not yet written.
 #[derive(Default)]
 struct Batch<'c> {
-    messages: Vec<BorrowedMessage<'c>>,
+    messages: Vec<Taken<'c>>,
     bytes: usize,
     since: Option<Instant>,
 }
 
 impl<'c> Batch<'c> {
-    fn push(&mut self, message: BorrowedMessage<'c>) {
+    /// Takes what is there, at most so many records. Errors in a record's place go to `failed`.
+    fn fill(&mut self, from: &mut Records<'c>, max: usize, failed: impl FnMut(Code)) -> bool {
+        let before = self.messages.len();
+        from.take(max, &mut self.messages, failed);
+        let new = self.messages.get(before..).unwrap_or_default();
+        if new.is_empty() {
+            return false;
+        }
+        self.bytes += new.iter().map(Taken::len).sum::<usize>();
         self.since.get_or_insert_with(Instant::now);
-        self.bytes += message.payload_len() + message.key_len();
-        self.messages.push(message);
+        true
     }
 
     fn clear(&mut self) {
@@ -146,6 +159,8 @@ impl<'c> Batch<'c> {
 
 struct Session<'a, 'j> {
     client: &'a Client,
+    records: Records<'a>,
+    views: Views,
     link: &'a Link,
     pipeline: Pipeline<'j>,
     backoff: &'a mut Backoff,
@@ -196,16 +211,21 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// How long the next poll may wait: until the batch or what a sink holds is old enough, or a slice.
+    /// How long the next poll may wait: until the batch or what a sink holds is old enough, or until it
+    /// is time to look around.
     fn wait_time(&self) -> Duration {
+        let slice = match self.link.ordered() {
+            Order::Run | Order::Pause => LOOK_INTERVAL,
+            Order::Drain | Order::Stop => SLICE,
+        };
         let age = self.limits.2;
         let left = |since: Instant| age.saturating_sub(since.elapsed());
-        let batch = self.batch.since.map_or(SLICE, left);
+        let batch = self.batch.since.map_or(slice, left);
         let sinks = self
             .pipeline
             .deadline()
-            .map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
-        batch.min(sinks).min(SLICE)
+            .map_or(slice, |due| due.saturating_duration_since(Instant::now()));
+        batch.min(sinks).min(slice)
     }
 
     fn due(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::bench::{Bench, row};
 use crate::figures::{median, per_second};
 use crate::producer::bulk;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sluice_e2e::Outcome;
 use std::time::{Duration, Instant};
@@ -42,6 +43,20 @@ pub(crate) fn filled(bench: &Bench, size: usize, count: usize) -> Outcome<String
     Ok(topic)
 }
 
+/// The next record. A poll also ends without one, when it has served an event.
+pub(crate) fn next(consumer: &BaseConsumer) -> Outcome<BorrowedMessage<'_>> {
+    if let Some(message) = consumer.poll(PATIENCE) {
+        return Ok(message?);
+    }
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if let Some(message) = consumer.poll(PATIENCE) {
+            return Ok(message?);
+        }
+    }
+    Err("Kafka gives no more".into())
+}
+
 /// Records per second from the first to the last of `count`, start of the client included.
 pub(crate) fn read(bootstrap: &str, topic: &str, count: usize) -> Outcome<f64> {
     let started = Instant::now();
@@ -58,8 +73,7 @@ pub(crate) fn read(bootstrap: &str, topic: &str, count: usize) -> Outcome<f64> {
     consumer.assign(&assignment)?;
     let mut read = 0;
     while read < count {
-        let message = consumer.poll(PATIENCE).ok_or("Kafka gives no more")?;
-        message?;
+        next(&consumer)?;
         read += 1;
     }
     Ok(read as f64 / started.elapsed().as_secs_f64())

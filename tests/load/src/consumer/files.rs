@@ -1,7 +1,7 @@
 //! A topic to a file: a managed consumer with `file_sink`, exactly once, beside what else writes values
 //! as lines. Each starts at the topic's beginning; the time runs from its start to its last byte.
 
-use super::bare::filled;
+use super::bare::{filled, next};
 use super::managed::{Managed, until};
 use crate::bench::{Bench, note, row};
 use crate::figures::{median, per_second};
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Longest wait for the next record.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for Kafka Connect's file.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a bare loop gathers before it writes.
 const WRITE_BYTES: usize = 1024 * 1024;
 
@@ -136,7 +136,7 @@ fn bare(read: &Read<'_>) -> Outcome<f64> {
     consumer.subscribe(&[&read.topic])?;
     let mut file = BufWriter::with_capacity(WRITE_BYTES, File::create(&path)?);
     for _ in 0..read.count {
-        let message = consumer.poll(PATIENCE).ok_or("Kafka gives no more")??;
+        let message = next(&consumer)?;
         file.write_all(message.payload().unwrap_or_default())?;
         file.write_all(b"\n")?;
     }
@@ -237,7 +237,7 @@ fn connect(read: &Read<'_>) -> Outcome<Option<f64>> {
         if length(&out) >= read.bytes {
             break true;
         }
-        if child.0.try_wait()?.is_some() || started.elapsed() > PATIENCE * 6 {
+        if child.0.try_wait()?.is_some() || started.elapsed() > PATIENCE {
             break false;
         }
         std::thread::sleep(Duration::from_millis(5));

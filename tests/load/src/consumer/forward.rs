@@ -1,7 +1,7 @@
 //! Records from one topic to another: a managed consumer with `streaming_forwarder`, in transactions that
 //! carry its offsets, beside a bare loop that consumes and produces without either.
 
-use super::bare::filled;
+use super::bare::{filled, next};
 use super::files::fresh;
 use super::managed::{Managed, until};
 use crate::bench::{Bench, row};
@@ -81,7 +81,7 @@ fn bare(bench: &Bench, from: &str, to: &str, count: usize) -> Outcome<f64> {
         .set("batch.size", "1000000")
         .create()?;
     for _ in 0..count {
-        let message = consumer.poll(PATIENCE).ok_or("Kafka gives no more")??;
+        let message = next(&consumer)?;
         let mut record =
             BaseRecord::<[u8], [u8]>::to(to).payload(message.payload().unwrap_or_default());
         while let Err((error, back)) = producer.send(record) {

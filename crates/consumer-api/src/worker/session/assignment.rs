@@ -7,7 +7,6 @@ use super::super::start::{describe, mark, same_topic};
 use super::{LOOK_INTERVAL, Session};
 use crate::status::Fault;
 use rdkafka::consumer::{CommitMode, Consumer as _};
-use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::consumer::{FailureClass, Gap};
 use sluice_service::now;
@@ -36,7 +35,8 @@ impl Session<'_, '_> {
                     drop(group);
                     self.looked = Instant::now();
                     self.tell(true);
-                    std::thread::park_timeout(LOOK_INTERVAL / 4);
+                    // Not a wait that events end: they go on coming.
+                    std::thread::sleep(LOOK_INTERVAL / 4);
                 }
             }
         }
@@ -67,6 +67,7 @@ impl Session<'_, '_> {
                 starts.insert(key, start);
             }
         }
+        self.lead(starts.keys());
         take(self.client, &list).map_err(|error| format!("the assignment: {error}"))?;
         tracing::info!(partitions = list.count(), "assigned");
         {

@@ -1,13 +1,15 @@
 //! Polling, and what comes between records.
 
 use super::super::{Order, after};
-use super::{LOOK_INTERVAL, Session};
+use super::{Client, LOOK_INTERVAL, Session};
 use crate::status::{Fault, KAFKA, Phase};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use sluice_service::now;
 use std::time::{Duration, Instant};
 
+/// Events that are served between two looks at records.
+const EVENTS_AT_ONCE: usize = 32;
 /// Records that are taken between two looks at orders and clocks.
 const TAKEN_AT_ONCE: usize = 1000;
 /// Time that one look at Kafka may take.
@@ -16,56 +18,50 @@ const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 impl Session<'_, '_> {
     /// Takes the records that are there, or what happened instead.
     pub(super) fn poll(&mut self, wait: Duration) -> Result<(), Fault> {
-        match self.client.poll(wait) {
-            Some(Ok(message)) => {
-                self.last_message = Instant::now();
-                self.batch.push(message);
-                return self.poll_more();
+        if !self.records.has_events() && !self.take() {
+            // Records, events and orders end the wait; what came since the look above already did.
+            std::thread::park_timeout(wait);
+            self.take();
+        }
+        let mut served = 0;
+        while served < EVENTS_AT_ONCE && self.records.has_events() {
+            served += 1;
+            match self.client.poll(Duration::ZERO) {
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(Fault::kafka(format!("the client cannot go on: {code}")));
+                }
+                Some(Err(error)) => note(self.client, error.rdkafka_error_code()),
+                // Its partition was not led to the others yet; it is not read twice.
+                Some(Ok(_record)) => self.watch.restart("a record came out of turn"),
+                None => {}
             }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                return Err(Fault::kafka(format!("the client cannot go on: {code}")));
-            }
-            Some(Err(error)) => self.note(&error),
-            None => {}
+            self.change();
         }
         self.after_events()
     }
 
-    /// Takes what waits behind a record, up to a batch: the looks at orders and clocks between two polls
-    /// cost as much as a record does.
-    fn poll_more(&mut self) -> Result<(), Fault> {
+    /// Takes records that are there, up to a batch. False: there are none, or there is no room.
+    fn take(&mut self) -> bool {
         let (records, bytes, _) = self.limits;
-        for _ in 0..TAKEN_AT_ONCE {
-            if self.batch.messages.len() >= records || self.batch.bytes >= bytes {
-                break;
-            }
-            match self.client.poll(Duration::ZERO) {
-                Some(Ok(message)) => self.batch.push(message),
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    return Err(Fault::kafka(format!("the client cannot go on: {code}")));
-                }
-                Some(Err(error)) => {
-                    self.note(&error);
-                    return self.after_events();
-                }
-                None => break,
-            }
+        if self.batch.bytes >= bytes {
+            return false;
         }
-        Ok(())
+        let room = records.saturating_sub(self.batch.messages.len());
+        let client = self.client;
+        let failed = |code| note(client, Some(code));
+        let taken = self
+            .batch
+            .fill(&mut self.records, room.min(TAKEN_AT_ONCE), failed);
+        if taken {
+            self.last_message = Instant::now();
+        }
+        taken
     }
 
-    /// Errors that come in a record's place.
-    fn note(&self, error: &KafkaError) {
-        let mut group = self.client.context().group();
-        match error.rdkafka_error_code() {
-            Some(
-                Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed,
-            ) => group.trouble = Some(error.to_string()),
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => group.out_of_range = true,
-            _ => {}
+    /// Leads the records of partitions to us, wherever librdkafka has put them.
+    pub(super) fn lead<'k>(&self, partitions: impl IntoIterator<Item = &'k (String, i32)>) {
+        for (topic, partition) in partitions {
+            self.records.lead(topic, *partition);
         }
     }
 
@@ -92,6 +88,8 @@ impl Session<'_, '_> {
                 self.look(epoch);
             }
             self.looked = Instant::now();
+            // A partition that was given away and taken again at once may have been put elsewhere since.
+            self.lead(self.stored.keys());
             self.watch()?;
         }
         self.tell(joined);
@@ -170,5 +168,20 @@ impl Session<'_, '_> {
         }
         let joined = self.client.context().group().joined;
         self.tell(joined);
+    }
+}
+
+/// Errors that come in a record's place.
+fn note(client: &Client, error: Option<Code>) {
+    let mut group = client.context().group();
+    match error {
+        Some(
+            code @ (Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed),
+        ) => group.trouble = Some(code.to_string()),
+        Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => group.out_of_range = true,
+        _ => {}
     }
 }

@@ -170,6 +170,7 @@ impl Session<'_, '_> {
         list.add_partition_offset(&key.0, key.1, Offset::Offset(next))
             .map_err(fault)?;
         give(self.client, &list).map_err(fault)?;
+        self.lead([&key]);
         take(self.client, &list).map_err(fault)?;
         self.client.context().group().epoch += 1;
         self.link.report().positions.insert(key.clone(), next);

@@ -1,12 +1,10 @@
 //! Writing batches, again and again if it must be.
 
 use super::super::stage::Stop;
-use super::super::{Order, SLICE, after};
-use super::Session;
-use crate::batch::Entry;
+use super::super::{Order, after};
+use super::{LOOK_INTERVAL, Session};
 use crate::status::Fault;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::consumer::FailureClass;
 use sluice_service::now;
@@ -94,7 +92,8 @@ impl Session<'_, '_> {
             }
             self.set_paused(true);
             // A record that was on its way when reading stopped joins the batch's end.
-            self.poll(SLICE)?;
+            let left = until.saturating_duration_since(Instant::now());
+            self.poll(left.min(LOOK_INTERVAL))?;
         }
         Ok(true)
     }
@@ -103,11 +102,11 @@ impl Session<'_, '_> {
         if self.batch.messages.is_empty() {
             self.pipeline.ready()?;
         } else {
-            let entries: Vec<Entry<'_>> = self.batch.messages.iter().map(Entry::of).collect();
-            let bytes: usize = entries.iter().map(Entry::bytes).sum();
-            let count = entries.len() as u64;
-            self.pipeline.write(&entries, self.link)?;
-            drop(entries);
+            let count = self.batch.messages.len() as u64;
+            let (pipeline, link) = (&mut self.pipeline, self.link);
+            let bytes = self.views.of(&self.batch.messages, |views, bytes| {
+                pipeline.write(views, link).map(|()| bytes)
+            })?;
             self.link.report().read(count, bytes as u64, now());
             self.batch.clear();
             self.store();
