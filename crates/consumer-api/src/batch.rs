@@ -36,7 +36,10 @@ impl Views {
         let (mut topic, mut bytes, mut last) = ("", 0, None);
         for record in records {
             // Many of a topic follow one another, and its name is looked up once for all of them.
-            if !last.replace(record).is_some_and(|last| record.is_of_topic_of(last)) {
+            if !last
+                .replace(record)
+                .is_some_and(|last| record.is_of_topic_of(last))
+            {
                 topic = record.topic();
             }
             let view = Entry::taken(record, topic);

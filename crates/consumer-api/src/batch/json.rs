@@ -2,14 +2,9 @@
 //! for the model's `Record`, without a copy of every part first.
 
 use super::Entry;
+use super::text::Instants;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sluice_model::time::Timestamp;
-
-/// Milliseconds of a minute; what is longer than it is kept as text between two records.
-const MINUTE_MS: i64 = 60_000;
-/// The first instant whose year has no four digits.
-const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
 /// Writes records. It keeps the parts that neighbours share.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +12,7 @@ pub struct Encoder {
     topic: String,
     /// The record up to its partition.
     head: Vec<u8>,
-    minute: Option<i64>,
-    /// The instant up to its seconds.
-    prefix: Vec<u8>,
+    instants: Instants,
 }
 
 impl Encoder {
@@ -38,7 +31,11 @@ impl Encoder {
         number(out, entry.offset);
         out.extend_from_slice(b",\"timestamp\":");
         match entry.timestamp {
-            Some(ms) => self.instant(out, ms),
+            Some(ms) => {
+                out.push(b'"');
+                out.extend_from_slice(self.instants.text(ms).as_bytes());
+                out.push(b'"');
+            }
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"key\":");
@@ -61,37 +58,6 @@ impl Encoder {
         out.extend_from_slice(b",\"value_encoding\":");
         out.extend_from_slice(value.name());
         out.push(b'}');
-    }
-
-    fn instant(&mut self, out: &mut Vec<u8>, ms: i64) {
-        if !(0..YEAR_10000_MS).contains(&ms) {
-            string(out, &Timestamp::from_millis(ms).to_string());
-            return;
-        }
-        let minute = ms.div_euclid(MINUTE_MS);
-        if self.minute != Some(minute) {
-            let text = Timestamp::from_millis(minute * MINUTE_MS).to_string();
-            self.prefix.clear();
-            self.prefix.push(b'"');
-            self.prefix
-                .extend_from_slice(text.get(..17).unwrap_or_default().as_bytes());
-            self.minute = Some(minute);
-        }
-        out.extend_from_slice(&self.prefix);
-        let rest = ms.rem_euclid(MINUTE_MS);
-        let digit = |number: i64| b'0' + (number % 10) as u8;
-        let (s, ms) = (rest / 1000, rest % 1000);
-        let text = [
-            digit(s / 10),
-            digit(s),
-            b'.',
-            digit(ms / 100),
-            digit(ms / 10),
-            digit(ms),
-            b'Z',
-            b'"',
-        ];
-        out.extend_from_slice(&text);
     }
 }
 
@@ -138,6 +104,9 @@ fn bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) -> Written {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The first instant whose year has no four digits.
+    const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
     fn bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
         let text = any::<String>().prop_map(String::into_bytes);

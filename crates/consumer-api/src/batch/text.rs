@@ -5,7 +5,52 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeSeq as _, Serializer};
 use sluice_model::record::Encoding;
+use sluice_model::time::Timestamp;
 use std::borrow::Cow;
+
+/// Milliseconds of a minute; what is longer than it is kept as text between two records.
+const MINUTE_MS: i64 = 60_000;
+/// The first instant whose year has no four digits.
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+/// Where the seconds begin in the text of an instant.
+const SECONDS_AT: usize = 17;
+
+/// Instants as text in RFC 3339, to the millisecond. The part that neighbours share is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Instants {
+    minute: Option<i64>,
+    text: String,
+}
+
+impl Instants {
+    /// The text of an instant.
+    pub fn text(&mut self, ms: i64) -> &str {
+        if !(0..YEAR_10000_MS).contains(&ms) {
+            self.minute = None;
+            self.text = Timestamp::from_millis(ms).to_string();
+            return &self.text;
+        }
+        let minute = ms.div_euclid(MINUTE_MS);
+        if self.minute != Some(minute) {
+            self.minute = Some(minute);
+            self.text = Timestamp::from_millis(minute * MINUTE_MS).to_string();
+        }
+        let rest = ms.rem_euclid(MINUTE_MS);
+        let (s, ms) = (rest / 1000, rest % 1000);
+        let digit = |number: i64| char::from(b'0' + (number % 10) as u8);
+        self.text.truncate(SECONDS_AT);
+        self.text.extend([
+            digit(s / 10),
+            digit(s),
+            '.',
+            digit(ms / 100),
+            digit(ms / 10),
+            digit(ms),
+            'Z',
+        ]);
+        &self.text
+    }
+}
 
 /// Bytes as text: UTF-8 as it is, anything else in base64.
 pub fn text(bytes: &[u8]) -> (Cow<'_, str>, Encoding) {

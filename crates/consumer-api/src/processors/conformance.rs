@@ -230,8 +230,10 @@ fn every_processor_takes_batches_and_says_what_it_holds_after_a_failure() {
         let mut sink = bench.build(name, &config);
         assert_eq!(sink.open().unwrap(), Positions::default(), "{name}");
         sink.write(&entries(0..5)).unwrap();
+        sink.flush().unwrap();
         assert_eq!(sink.open().unwrap().get("t", 0), Some(5), "{name}");
         sink.write(&entries(5..6)).unwrap();
+        sink.flush().unwrap();
         assert_eq!(sink.open().unwrap().get("t", 0), Some(6), "{name}");
     }
 }

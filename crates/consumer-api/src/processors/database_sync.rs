@@ -85,10 +85,7 @@ impl Trust {
 }
 
 /// The rows of a batch, one after the other.
-struct Rows<'e> {
-    cells: Vec<Cell<'e>>,
-    width: usize,
-}
+struct Rows<'e>(Vec<Cell<'e>>);
 
 impl<'e> Rows<'e> {
     fn of(layout: &Layout, batch: &[Entry<'e>], site: &Site, nul: bool) -> Result<Self, SinkError> {
@@ -97,23 +94,11 @@ impl<'e> Rows<'e> {
         for entry in batch {
             layout.row(entry, site.topic_id(entry.topic), nul, &mut cells)?;
         }
-        Ok(Self { cells, width })
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[Cell<'e>]> {
-        self.cells.chunks(self.width)
+        Ok(Self(cells))
     }
 
     fn cells(&self) -> &[Cell<'e>] {
-        &self.cells
-    }
-
-    fn count(&self) -> usize {
-        self.cells.len() / self.width.max(1)
-    }
-
-    fn bytes(&self) -> usize {
-        self.cells.iter().map(Cell::bytes).sum()
+        &self.0
     }
 }
 

@@ -1,22 +1,19 @@
-//! What librdkafka tells a consumer between records: changes of the assignment, commits, errors,
-//! statistics.
+//! What librdkafka tells a consumer between records: changes of the assignment, commits, errors.
 //!
 //! Everything here runs inside `poll`, on the consumer's own thread. A change of the assignment is only
 //! noted here; the session carries it out, so that it can write and commit what it has before it gives
 //! partitions away, and look at what is committed before it reads.
 
-use super::Link;
 use crate::clusters::log_quietly;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A change of the assignment that waits for the session.
 #[derive(Debug)]
@@ -43,9 +40,6 @@ pub struct Group {
     pub changes: VecDeque<Change>,
     /// Partitions that are ours.
     pub owned: HashSet<(String, i32)>,
-    /// Where fetching stands, of partitions without records on their way, and when Kafka said so
-    /// (seconds since 1970).
-    pub fetched: HashMap<(String, i32), (i64, i64)>,
     /// Whether a position was outside what Kafka still has.
     pub out_of_range: bool,
     /// Why Kafka does not serve us, if it says so.
@@ -57,7 +51,6 @@ pub struct Group {
 /// The context of a managed consumer.
 #[derive(Debug)]
 pub struct Context {
-    link: Arc<Link>,
     consumer_id: String,
     group: Mutex<Group>,
     closing: AtomicBool,
@@ -65,9 +58,8 @@ pub struct Context {
 
 impl Context {
     /// For one session of a worker.
-    pub fn new(link: Arc<Link>, consumer_id: &str) -> Self {
+    pub fn new(consumer_id: &str) -> Self {
         Self {
-            link,
             consumer_id: consumer_id.to_owned(),
             group: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -112,33 +104,6 @@ impl ClientContext for Context {
             ) => group.trouble = Some(plain(reason)),
             _ => {}
         }
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let owned = self.group().owned.clone();
-        let mut report = self.link.report();
-        let mut fetched = HashMap::new();
-        for (topic, state) in &statistics.topics {
-            for (partition, state) in &state.partitions {
-                let key = (topic.clone(), *partition);
-                if !owned.contains(&key) {
-                    continue;
-                }
-                // Before the first record, what is committed (or fetched next) is where it is.
-                let at = [state.committed_offset, state.next_offset]
-                    .into_iter()
-                    .find(|at| *at >= 0);
-                if let Some(at) = at.filter(|_| state.hi_offset >= 0) {
-                    report.positions.entry(key.clone()).or_insert(at);
-                    report.ends.insert(key.clone(), state.hi_offset);
-                }
-                if state.fetchq_cnt == 0 && state.next_offset >= 0 {
-                    fetched.insert(key, (state.next_offset, statistics.time));
-                }
-            }
-        }
-        drop(report);
-        self.group().fetched = fetched;
     }
 }
 

@@ -27,8 +27,6 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(8);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two commits.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
-/// Time between two statistics of the client.
-const STATISTICS_INTERVAL: Duration = Duration::from_secs(4);
 /// A drain is over when nothing came for this long, or after the longer time.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -63,8 +61,7 @@ fn config(job: &Job, prefetch: u64) -> std::io::Result<ClientConfig> {
         )
         .set("fetch.max.bytes", prefetch.to_string())
         .set("message.max.bytes", prefetch.min(1_000_000).to_string())
-        .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("statistics.interval.ms", millis(STATISTICS_INTERVAL));
+        .set("topic.metadata.refresh.interval.ms", "10000");
     Ok(config)
 }
 
@@ -84,7 +81,7 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
         Err(Stop::Rewind) => return Err(Fault::kafka("a sink was not ready")),
     };
     link.report().sinks_recovered(now());
-    let context = Context::new(Arc::clone(link), &job.consumer_id);
+    let context = Context::new(&job.consumer_id);
     let client: Client = config
         .create_with_context(context)
         .map_err(|error| Fault::kafka(error.to_string()))?;
@@ -119,6 +116,7 @@ pub(super) fn run(job: &mut Job, link: &Arc<Link>, backoff: &mut Backoff) -> Res
         empty_checked: 0,
         last_message: Instant::now(),
         watch: watch::Watch::new(),
+        misled: false,
     };
     let outcome = session.run();
     session.leave();
@@ -178,6 +176,8 @@ struct Session<'a, 'j> {
     empty_checked: u64,
     last_message: Instant,
     watch: watch::Watch,
+    /// Whether librdkafka's own positions may be wrong.
+    misled: bool,
 }
 
 impl Session<'_, '_> {

@@ -10,8 +10,8 @@
 )]
 
 use rdkafka::bindings::{
-    rd_kafka_consume_batch_queue, rd_kafka_header_get_all, rd_kafka_headers_t,
-    rd_kafka_message_destroy, rd_kafka_message_headers, rd_kafka_message_t,
+    rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_header_get_all,
+    rd_kafka_headers_t, rd_kafka_message_destroy, rd_kafka_message_headers, rd_kafka_message_t,
     rd_kafka_message_timestamp, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
     rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
     rd_kafka_queue_length, rd_kafka_queue_new, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
@@ -64,8 +64,12 @@ impl<'c> Records<'c> {
             .cast::<c_void>();
         let client = client.native_ptr();
         // SAFETY: the client is alive; both references are given back in drop.
-        let (records, events) =
-            unsafe { (rd_kafka_queue_new(client), rd_kafka_queue_get_consumer(client)) };
+        let (records, events) = unsafe {
+            (
+                rd_kafka_queue_new(client),
+                rd_kafka_queue_get_consumer(client),
+            )
+        };
         for queue in [records, events] {
             if !queue.is_null() {
                 // SAFETY: the queue is valid, and opaque outlives the registration (see drop).
@@ -105,8 +109,26 @@ impl<'c> Records<'c> {
         !self.events.is_null() && unsafe { rd_kafka_queue_length(self.events) } > 0
     }
 
+    /// The end of a partition as its last answer said, without asking.
+    pub fn end(&self, topic: &str, partition: i32) -> Option<i64> {
+        let topic = CString::new(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: the client is alive; both numbers are only written to.
+        let known = unsafe {
+            rd_kafka_get_watermark_offsets(
+                self.client,
+                topic.as_ptr(),
+                partition,
+                &raw mut low,
+                &raw mut high,
+            )
+        };
+        (known == NO_ERROR && high >= 0).then_some(high)
+    }
+
     /// Takes at most `max` records that are there, without waiting. Errors that stand in a record's place
-    /// go to `failed`.
+    /// go to `failed`; librdkafka counts them as records, so that its own positions are wrong after one until
+    /// the next seek.
     pub fn take(
         &mut self,
         max: usize,
@@ -124,7 +146,11 @@ impl<'c> Records<'c> {
         let taken = usize::try_from(taken).unwrap_or_default().min(size);
         // SAFETY: librdkafka has written so many pointers to messages that are ours now, none of them null.
         unsafe { into.set_len(before + taken) };
-        if into.iter().skip(before).any(|message| message.error().is_some()) {
+        if into
+            .iter()
+            .skip(before)
+            .any(|message| message.error().is_some())
+        {
             let mut place = 0;
             into.retain(|message| {
                 place += 1;

@@ -2,10 +2,9 @@
 
 use super::super::SinkError;
 use crate::batch::Entry;
-use crate::batch::text::{HeaderList, encoding_name, text};
+use crate::batch::text::{HeaderList, Instants, encoding_name, text};
 use serde_json::{Map, Value};
 use sluice_model::record::Encoding;
-use sluice_model::time::Timestamp;
 use std::borrow::Cow;
 
 /// The most columns that a configuration maps.
@@ -260,8 +259,8 @@ fn member(value: &Value) -> Cell<'static> {
 }
 
 /// An instant that every database takes, as RFC 3339.
-pub(super) fn instant(ms: i64) -> String {
-    Timestamp::from_millis(ms.clamp(INSTANT_MIN, INSTANT_MAX)).to_string()
+pub(super) fn instant(instants: &mut Instants, ms: i64) -> &str {
+    instants.text(ms.clamp(INSTANT_MIN, INSTANT_MAX))
 }
 
 /// Whether a name can be quoted everywhere. Reserved words can; quotes and control characters cannot.

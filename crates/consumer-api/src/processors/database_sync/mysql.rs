@@ -5,6 +5,7 @@ use super::dsn::Server;
 use super::layout::{Cell, Layout, instant};
 use super::{Backend, PositionRow, Rows, Trust};
 use crate::batch::Entry;
+use crate::batch::text::Instants;
 use mysql::prelude::Queryable as _;
 use mysql::{Conn, OptsBuilder, SslOpts, Transaction, TxOpts, Value};
 use std::time::Duration;
@@ -204,11 +205,12 @@ impl Mysql {
         failpoint::pass("database_sync.begun")?;
         let width = self.layout.columns.len();
         let most = (STATEMENT_VALUES_MAX / width).clamp(1, STATEMENT_ROWS_MAX);
+        let mut instants = Instants::default();
         let mut left = rows.cells();
         while !left.is_empty() {
             let count = chunk(left, width, most);
             let (now, later) = left.split_at(count * width);
-            let values: Vec<Value> = now.iter().map(value).collect();
+            let values: Vec<Value> = now.iter().map(|cell| value(cell, &mut instants)).collect();
             transaction.exec_drop(self.insert(count), values)?;
             left = later;
         }
@@ -233,7 +235,7 @@ fn chunk(cells: &[Cell<'_>], width: usize, most: usize) -> usize {
     1 << fits.ilog2()
 }
 
-fn value(cell: &Cell<'_>) -> Value {
+fn value(cell: &Cell<'_>, instants: &mut Instants) -> Value {
     match cell {
         Cell::Null => Value::NULL,
         Cell::Flag(flag) => Value::Int((*flag).into()),
@@ -241,7 +243,7 @@ fn value(cell: &Cell<'_>) -> Value {
         Cell::Number(number) => Value::Double(*number),
         Cell::Text(text) => Value::Bytes(text.as_bytes().to_vec()),
         Cell::Instant(ms) => {
-            let text = instant(*ms).replace('T', " ").replace('Z', "");
+            let text = instant(instants, *ms).replace('T', " ").replace('Z', "");
             Value::Bytes(text.into_bytes())
         }
     }
@@ -326,7 +328,10 @@ mod tests {
             1
         );
         assert_eq!(
-            value(&Cell::Instant(-99_999_999_999_999)),
+            value(
+                &Cell::Instant(-99_999_999_999_999),
+                &mut Instants::default()
+            ),
             Value::Bytes(b"1000-01-01 00:00:00.000".to_vec())
         );
     }

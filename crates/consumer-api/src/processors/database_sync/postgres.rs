@@ -4,8 +4,9 @@
 use super::super::{SinkError, Site, failpoint};
 use super::dsn::Server;
 use super::layout::{Cell, Layout, instant};
-use super::{Backend, PositionRow, Rows, Trust};
-use crate::batch::Entry;
+use super::{Backend, PositionRow, Trust};
+use crate::batch::text::Instants;
+use crate::batch::{Entry, runs};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use std::fmt::Write as _;
@@ -30,6 +31,9 @@ const OURS: &str = "CREATE TABLE IF NOT EXISTS sluice_offsets (
          topic_id bigint NOT NULL, next_offset bigint NOT NULL, epoch bigint NOT NULL,
          PRIMARY KEY (processor_id, topic, partition, topic_id));
      CREATE TABLE IF NOT EXISTS sluice_owners (processor_id text PRIMARY KEY, epoch bigint NOT NULL)";
+
+/// Rows that the server is given at a time.
+const COPY_ROWS: usize = 512;
 
 /// Whether text may hold NUL.
 const TAKES_NUL: bool = false;
@@ -218,11 +222,11 @@ impl Open {
     async fn write(
         &mut self,
         layout: &Layout,
-        id: &str,
-        rows: &Rows<'_>,
+        batch: &[Entry<'_>],
+        site: &Site,
         moves: &[PositionRow],
     ) -> Result<(), SinkError> {
-        let payload = Bytes::from(copy_text(rows));
+        let id = &site.processor_id;
         let transaction = self.client.transaction().await?;
         let epoch = transaction.query_opt(&self.owner, &[&id]).await?;
         super::unfenced(epoch.is_some_and(|row| row.get::<_, i64>(0) == self.epoch))?;
@@ -240,14 +244,21 @@ impl Open {
         let copy = format!("COPY {target} ({columns}) FROM STDIN");
         let sink = transaction.copy_in::<_, Bytes>(&copy).await?;
         futures_util::pin_mut!(sink);
-        sink.send(payload).await?;
+        // The server works on one part while the next one is written.
+        let mut text = CopyText::default();
+        for run in runs(batch) {
+            let topic_id = run.first().map_or(0, |e| site.topic_id(e.topic));
+            for part in run.chunks(COPY_ROWS) {
+                sink.send(text.of(layout, topic_id, part)?).await?;
+            }
+        }
         sink.finish().await?;
         if self.repeats {
             let merge = format!(
                 "INSERT INTO {table} ({columns}) SELECT {columns} FROM sluice_rows ON CONFLICT DO NOTHING"
             );
             let new = transaction.execute(&merge, &[]).await?;
-            self.repeats = new < rows.count() as u64;
+            self.repeats = new < batch.len() as u64;
         }
         failpoint::pass("database_sync.rows")?;
         for (topic, partition, topic_id, next) in moves {
@@ -276,20 +287,21 @@ impl Backend for Postgres {
     }
 
     fn write(&mut self, batch: &[Entry<'_>], moves: &[PositionRow]) -> Result<(), SinkError> {
-        let rows = &Rows::of(&self.layout, batch, &self.site, TAKES_NUL)?;
         let Self {
             layout, site, open, ..
         } = self;
         let open = open.as_mut().ok_or_else(super::not_open)?;
-        let id = &site.processor_id;
-        let outcome = site
-            .runtime
-            .block_on(within(BATCH_TIMEOUT, open.write(layout, id, rows, moves)));
+        let outcome = site.runtime.block_on(within(
+            BATCH_TIMEOUT,
+            open.write(layout, batch, site, moves),
+        ));
         match outcome {
             Err(error) if layout.raw && !open.repeats && error.message.ends_with("(23505)") => {
                 open.repeats = true;
-                site.runtime
-                    .block_on(within(BATCH_TIMEOUT, open.write(layout, id, rows, moves)))
+                site.runtime.block_on(within(
+                    BATCH_TIMEOUT,
+                    open.write(layout, batch, site, moves),
+                ))
             }
             other => other,
         }
@@ -319,19 +331,38 @@ impl Backend for Postgres {
     }
 }
 
-/// Rows in the text format of COPY.
-fn copy_text(rows: &Rows<'_>) -> String {
-    let mut text = String::with_capacity(rows.bytes());
-    for row in rows.iter() {
-        for (index, cell) in row.iter().enumerate() {
-            if index > 0 {
-                text.push('\t');
+/// Writes rows in the text format of COPY.
+#[derive(Debug, Default)]
+struct CopyText {
+    instants: Instants,
+    /// As much as the part before took.
+    bytes: usize,
+}
+
+impl CopyText {
+    /// The rows of records of one partition.
+    fn of(
+        &mut self,
+        layout: &Layout,
+        topic_id: i64,
+        part: &[Entry<'_>],
+    ) -> Result<Bytes, SinkError> {
+        let mut text = String::with_capacity(self.bytes);
+        let mut row = Vec::new();
+        for entry in part {
+            row.clear();
+            layout.row(entry, topic_id, TAKES_NUL, &mut row)?;
+            for (index, cell) in row.iter().enumerate() {
+                if index > 0 {
+                    text.push('\t');
+                }
+                copy_cell(&mut text, cell, &mut self.instants);
             }
-            copy_cell(&mut text, cell);
+            text.push('\n');
         }
-        text.push('\n');
+        self.bytes = text.len();
+        Ok(Bytes::from(text))
     }
-    text
 }
 
 /// Whether COPY takes text as it is.
@@ -339,14 +370,14 @@ fn is_plain(text: &[u8]) -> bool {
     memchr::memchr3(b'\\', b'\n', b'\t', text).is_none() && memchr::memchr(b'\r', text).is_none()
 }
 
-fn copy_cell(text: &mut String, cell: &Cell<'_>) {
+fn copy_cell(text: &mut String, cell: &Cell<'_>, instants: &mut Instants) {
     // Writing to a string does not fail.
     let _infallible = match cell {
         Cell::Null => text.write_str("\\N"),
         Cell::Flag(flag) => write!(text, "{flag}"),
         Cell::Integer(number) => write!(text, "{number}"),
         Cell::Number(number) => write!(text, "{number}"),
-        Cell::Instant(ms) => text.write_str(&instant(*ms)),
+        Cell::Instant(ms) => text.write_str(instant(instants, *ms)),
         Cell::Text(cell) if is_plain(cell.as_bytes()) => text.write_str(cell),
         Cell::Text(cell) => {
             let mut rest: &str = cell;
@@ -384,7 +415,7 @@ mod tests {
             (Cell::Instant(0), "1970-01-01T00:00:00.000Z"),
         ] {
             let mut text = String::new();
-            copy_cell(&mut text, &cell);
+            copy_cell(&mut text, &cell, &mut Instants::default());
             assert_eq!(text, wanted);
         }
     }

@@ -2,10 +2,11 @@
 
 use super::super::{SinkError, Site, failpoint};
 use super::layout::{Cell, Layout, instant};
-use super::{Backend, PositionRow, Rows};
-use crate::batch::Entry;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params, params_from_iter};
+use super::{Backend, PositionRow};
+use crate::batch::text::Instants;
+use crate::batch::{Entry, runs};
+use rusqlite::types::Null;
+use rusqlite::{Connection, OpenFlags, Statement, Transaction, TransactionBehavior, params};
 use std::time::Duration;
 
 /// How long a statement waits for a reader or writer of the same file.
@@ -38,17 +39,23 @@ struct Open {
     insert: String,
 }
 
-impl ToSql for Cell<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Null => ToSqlOutput::Borrowed(ValueRef::Null),
-            Self::Flag(flag) => ToSqlOutput::Owned(i64::from(*flag).into()),
-            Self::Integer(number) => ToSqlOutput::Owned((*number).into()),
-            Self::Number(number) => ToSqlOutput::Owned((*number).into()),
-            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Self::Instant(ms) => ToSqlOutput::Owned(instant(*ms).into()),
-        })
+/// Hands the values of a row to a statement.
+fn bind(
+    insert: &mut Statement<'_>,
+    row: &[Cell<'_>],
+    instants: &mut Instants,
+) -> rusqlite::Result<()> {
+    for (place, cell) in (1_usize..).zip(row) {
+        match cell {
+            Cell::Null => insert.raw_bind_parameter(place, Null)?,
+            Cell::Flag(flag) => insert.raw_bind_parameter(place, flag)?,
+            Cell::Integer(number) => insert.raw_bind_parameter(place, number)?,
+            Cell::Number(number) => insert.raw_bind_parameter(place, number)?,
+            Cell::Text(text) => insert.raw_bind_parameter(place, text.as_ref())?,
+            Cell::Instant(ms) => insert.raw_bind_parameter(place, instant(instants, *ms))?,
+        }
     }
+    Ok(())
 }
 
 impl Sqlite {
@@ -117,7 +124,6 @@ impl Backend for Sqlite {
     }
 
     fn write(&mut self, batch: &[Entry<'_>], moves: &[PositionRow]) -> Result<(), SinkError> {
-        let rows = &Rows::of(&self.layout, batch, &self.site, TAKES_NUL)?;
         let open = self.open.as_mut().ok_or_else(super::not_open)?;
         let begin = TransactionBehavior::Immediate;
         let transaction = open.connection.transaction_with_behavior(begin)?;
@@ -128,9 +134,16 @@ impl Backend for Sqlite {
         super::unfenced(epoch == self.site.epoch)?;
         failpoint::pass("database_sync.begun")?;
         let mut insert = transaction.prepare_cached(&open.insert)?;
-        for (row, entry) in rows.iter().zip(batch) {
-            let written = insert.execute(params_from_iter(row));
-            written.map_err(|error| SinkError::from(error).of(entry))?;
+        let (mut row, mut instants) = (Vec::new(), Instants::default());
+        for run in runs(batch) {
+            let topic_id = run.first().map_or(0, |e| self.site.topic_id(e.topic));
+            for entry in run {
+                row.clear();
+                self.layout.row(entry, topic_id, TAKES_NUL, &mut row)?;
+                let written = bind(&mut insert, &row, &mut instants);
+                let written = written.and_then(|()| insert.raw_execute());
+                written.map_err(|error| SinkError::from(error).of(entry))?;
+            }
         }
         drop(insert);
         failpoint::pass("database_sync.rows")?;

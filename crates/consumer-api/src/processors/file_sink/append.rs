@@ -1,17 +1,23 @@
 //! `file_path`: one file that grows.
 //!
-//! A batch is appended and synced, then its length and offsets are committed together in the registry.
-//! Opening cuts the file back to the committed length, so a batch that a crash interrupted is gone from
-//! the file and is read from Kafka again.
+//! Batches are appended; now and then the file is synced, and its length and offsets are committed together
+//! in the registry. Opening cuts the file back to the committed length, so what a crash interrupted is
+//! gone from the file and is read from Kafka again.
 
-use super::super::{Processor, SinkError, Site, ends, failpoint};
+use super::super::{Processor, SinkError, Site, failpoint};
 use super::format::Lines;
 use super::{Shape, partition};
-use crate::batch::Entry;
+use crate::batch::{Entry, end, runs};
 use crate::watermark::Positions;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What was written is made safe when it is this much, or this old: two syncs cost more than thousands of
+/// records do. It is no longer than the time between two commits to Kafka.
+const UNSAFE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const UNSAFE_AGE_MAX: Duration = Duration::from_millis(250);
 
 /// The sink.
 #[derive(Debug)]
@@ -20,25 +26,70 @@ pub(super) struct Append {
     shape: Shape,
     site: Site,
     open: Option<Open>,
+    /// What is durable: lines behind it are cut off when the file is opened again.
+    held: Positions,
 }
 
 #[derive(Debug)]
 struct Open {
     file: File,
     path: PathBuf,
+    /// With what is not safe yet.
     length: u64,
     lines: Lines,
+    /// What is not safe yet: where it ends, and since when.
+    written: Positions,
+    saved_length: u64,
+    since: Option<Instant>,
 }
 
 impl Append {
-    pub(super) const fn new(path: String, shape: Shape, site: Site) -> Self {
+    pub(super) fn new(path: String, shape: Shape, site: Site) -> Self {
         Self {
             path,
             shape,
             site,
             open: None,
+            held: Positions::default(),
         }
     }
+
+    /// Makes everything written safe: first the lines, then the length and offsets that vouch for them.
+    fn save(&mut self) -> Result<(), SinkError> {
+        let Some(open) = self.open.as_mut() else {
+            return Err(not_open());
+        };
+        if open.since.is_none() {
+            return Ok(());
+        }
+        open.file.sync_data()?;
+        failpoint::pass("file_sink.synced")?;
+        if !same_file(open) {
+            return Err(SinkError::transient(format!(
+                "{} was moved or removed",
+                self.path
+            )));
+        }
+        let site = &self.site;
+        let ends = open.written.iter().map(|(topic, partition, next)| {
+            (topic.to_owned(), partition, site.topic_id(topic), next)
+        });
+        let processor = &site.processor_id;
+        site.sinks
+            .save(&open.path, open.length, processor, ends.collect())?;
+        failpoint::pass("file_sink.saved")?;
+        for (topic, partition, next) in open.written.iter() {
+            self.held.advance(topic, partition, next);
+        }
+        open.written = Positions::default();
+        open.saved_length = open.length;
+        open.since = None;
+        Ok(())
+    }
+}
+
+fn not_open() -> SinkError {
+    SinkError::transient("the file is not open")
 }
 
 impl Processor for Append {
@@ -84,13 +135,17 @@ impl Processor for Append {
             path,
             length,
             lines: Lines::default(),
+            written: Positions::default(),
+            saved_length: length,
+            since: None,
         });
-        Ok(held)
+        self.held = held;
+        Ok(self.held.clone())
     }
 
     fn write(&mut self, batch: &[Entry<'_>]) -> Result<(), SinkError> {
         let Some(open) = self.open.as_mut() else {
-            return Err(SinkError::transient("the file is not open"));
+            return Err(not_open());
         };
         let lines = &mut open.lines;
         lines.bytes.clear();
@@ -103,25 +158,40 @@ impl Processor for Append {
         }
         open.file.write_all_at(&lines.bytes, open.length)?;
         failpoint::pass("file_sink.written")?;
-        open.file.sync_data()?;
-        failpoint::pass("file_sink.synced")?;
-        if !same_file(open) {
-            return Err(SinkError::transient(format!(
-                "{} was moved or removed",
-                self.path
-            )));
+        open.length += open.lines.bytes.len() as u64;
+        for (topic, partition, next) in runs(batch).filter_map(end) {
+            open.written.advance(topic, partition, next);
         }
-        let length = open.length + open.lines.bytes.len() as u64;
-        let site = &self.site;
-        let ends = ends(batch);
-        let ends = ends.iter().map(|(topic, partition, next)| {
-            (topic.to_owned(), partition, site.topic_id(topic), next)
-        });
-        site.sinks
-            .save(&open.path, length, &site.processor_id, ends.collect())?;
-        failpoint::pass("file_sink.saved")?;
-        open.length = length;
+        let since = *open.since.get_or_insert_with(Instant::now);
+        if open.length - open.saved_length >= UNSAFE_BYTES_MAX || since.elapsed() >= UNSAFE_AGE_MAX
+        {
+            return self.save();
+        }
         Ok(())
+    }
+
+    fn durable(&self) -> Option<&Positions> {
+        Some(&self.held)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.open.as_ref()?.since? + UNSAFE_AGE_MAX)
+    }
+
+    fn tick(&mut self) -> Result<(), SinkError> {
+        self.save()
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        self.save()
+    }
+
+    /// Lines of all partitions stand in turn: what is not safe is cut off as a whole.
+    fn release(&mut self, _partitions: &[(String, i32)]) -> Result<(), SinkError> {
+        match self.open.take_if(|open| open.since.is_some()) {
+            Some(_unsafe) => Err(SinkError::transient("lines that are not safe are cut off")),
+            None => Ok(()),
+        }
     }
 
     fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError> {

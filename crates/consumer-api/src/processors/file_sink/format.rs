@@ -107,7 +107,7 @@ fn value(lines: &mut Vec<u8>, entry: &Entry<'_>) -> Result<(), SinkError> {
 
 /// Whether a value can stand as one line.
 fn plain(value: &[u8]) -> bool {
-    !value.iter().any(|byte| matches!(byte, b'\n' | b'\r')) && std::str::from_utf8(value).is_ok()
+    memchr::memchr2(b'\n', b'\r', value).is_none() && std::str::from_utf8(value).is_ok()
 }
 
 fn csv_lines(lines: &mut Vec<u8>, batch: &[Entry<'_>]) -> Result<(), SinkError> {

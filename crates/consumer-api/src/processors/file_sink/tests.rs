@@ -19,6 +19,7 @@ fn what_a_crash_left_behind_is_cut_and_read_again() {
     let mut sink = bench.build("file_sink", &config);
     sink.open().unwrap();
     sink.write(&entries(0..3)).unwrap();
+    sink.flush().unwrap();
     drop(sink);
     let path = bench.roots.first().join("d/f.jsonl");
     let mut torn = std::fs::read(&path).unwrap();
@@ -41,6 +42,7 @@ fn lines_that_were_there_before_stay() {
     let mut sink = bench.build("file_sink", &json!({"file_path": "f"}));
     sink.open().unwrap();
     sink.write(&entries(0..1)).unwrap();
+    sink.flush().unwrap();
     drop(sink);
     let mut sink = bench.build("file_sink", &json!({"file_path": "f"}));
     sink.open().unwrap();
@@ -65,6 +67,7 @@ fn two_consumers_do_not_write_one_file_at_a_time_and_a_removed_file_is_made_agai
     assert!(
         first
             .write(&entries(0..2))
+            .and_then(|()| first.flush())
             .unwrap_err()
             .message
             .contains("removed")
@@ -72,6 +75,34 @@ fn two_consumers_do_not_write_one_file_at_a_time_and_a_removed_file_is_made_agai
     assert_eq!(first.open().unwrap().get("t", 0), None);
     first.write(&entries(0..2)).unwrap();
     assert_eq!(lines(&bench, "f").len(), 2);
+}
+
+#[test]
+fn lines_of_one_file_count_when_they_are_synced_and_what_is_not_goes_with_its_partition() {
+    let bench = Bench::new();
+    let mut sink = bench.build("file_sink", &json!({"file_path": "f"}));
+    sink.open().unwrap();
+    assert_eq!(sink.deadline(), None);
+    sink.write(&entries(0..3)).unwrap();
+    assert_eq!(sink.durable().unwrap().get("t", 0), None);
+    assert_eq!(lines(&bench, "f").len(), 3, "readers see them at once");
+    let deadline = sink.deadline().unwrap();
+    while std::time::Instant::now() < deadline {
+        std::thread::park_timeout(deadline.saturating_duration_since(std::time::Instant::now()));
+    }
+    sink.tick().unwrap();
+    assert_eq!(sink.durable().unwrap().get("t", 0), Some(3));
+    assert_eq!(sink.deadline(), None);
+    let gone = [("t".to_owned(), 0)];
+    sink.release(&gone).unwrap();
+    sink.write(&entries(3..5)).unwrap();
+    sink.release(&gone).unwrap_err();
+    assert_eq!(sink.open().unwrap().get("t", 0), Some(3));
+    assert_eq!(
+        lines(&bench, "f").len(),
+        3,
+        "whoever reads the partition now writes them"
+    );
 }
 
 #[test]

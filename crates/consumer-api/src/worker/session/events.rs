@@ -48,10 +48,15 @@ impl Session<'_, '_> {
         }
         let room = records.saturating_sub(self.batch.messages.len());
         let client = self.client;
-        let failed = |code| note(client, Some(code));
+        let mut misled = false;
+        let failed = |code| {
+            misled = true;
+            note(client, Some(code));
+        };
         let taken = self
             .batch
             .fill(&mut self.records, room.min(TAKEN_AT_ONCE), failed);
+        self.misled |= misled;
         if taken {
             self.last_message = Instant::now();
         }
@@ -90,6 +95,7 @@ impl Session<'_, '_> {
             self.looked = Instant::now();
             // A partition that was given away and taken again at once may have been put elsewhere since.
             self.lead(self.stored.keys());
+            self.note_ends();
             self.watch()?;
         }
         self.tell(joined);
@@ -163,7 +169,13 @@ impl Session<'_, '_> {
             self.client.resume(&assignment)
         };
         match done {
-            Ok(()) => self.paused = Some((epoch, pause)),
+            Ok(()) => {
+                self.paused = Some((epoch, pause));
+                // It goes on where it believes to be.
+                if self.misled && !pause {
+                    self.rewind();
+                }
+            }
             Err(error) => tracing::warn!(error = %error, pause, "partitions not paused or resumed"),
         }
         let joined = self.client.context().group().joined;

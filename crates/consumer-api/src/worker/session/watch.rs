@@ -4,15 +4,16 @@
 use super::super::Order;
 use super::super::context::{give, take};
 use super::super::start::{Resume, resume};
-use super::{STATISTICS_INTERVAL, Session};
+use super::Session;
 use crate::status::Fault;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sluice_model::consumer::{AutoOffsetReset, FailureClass};
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// Markers are passed when no record came for this long.
+const QUIET: Duration = Duration::from_secs(1);
 /// Partitions whose ends one look asks for.
 const LOOK_PARTITIONS: usize = 32;
 /// Time that one such question may take.
@@ -25,9 +26,7 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Watch {
     progress: Instant,
     asked: bool,
-    sought: Instant,
     restart: Option<&'static str>,
-    fetched: HashMap<(String, i32), (i64, i64)>,
 }
 
 impl Watch {
@@ -35,9 +34,7 @@ impl Watch {
         Self {
             progress: Instant::now(),
             asked: false,
-            sought: Instant::now(),
             restart: None,
-            fetched: HashMap::new(),
         }
     }
 
@@ -45,12 +42,6 @@ impl Watch {
     pub(super) fn progress(&mut self) {
         self.progress = Instant::now();
         self.asked = false;
-    }
-
-    /// Reading goes on at another offset: what Kafka said about fetching is about the past.
-    pub(super) fn sought(&mut self) {
-        self.sought = Instant::now();
-        self.fetched.clear();
     }
 
     /// The client must be made again.
@@ -96,13 +87,11 @@ impl Session<'_, '_> {
         )))
     }
 
-    /// Records that wait, if any; where fetching stands at the end counts as read.
+    /// Records that wait, if any.
     fn behind(&self) -> Option<i64> {
         let report = self.link.report();
-        let group = self.client.context().group();
         let behind = self.stored.keys().filter_map(|key| {
-            let fetched = group.fetched.get(key).map(|(next, _)| *next);
-            let at = report.positions.get(key).copied().max(fetched)?;
+            let at = report.positions.get(key)?;
             Some((report.ends.get(key)? - at).max(0))
         });
         Some(behind.sum()).filter(|behind: &i64| *behind > 0)
@@ -163,7 +152,6 @@ impl Session<'_, '_> {
 
     fn go_on_at(&mut self, key: (String, i32), next: i64) -> Result<(), Fault> {
         self.forget(std::slice::from_ref(&key));
-        self.watch.sought();
         // librdkafka does not seek where it gave up; what is assigned anew starts anew.
         let mut list = TopicPartitionList::new();
         let fault = |error: KafkaError| Fault::kafka(format!("cannot go on behind a gap: {error}"));
@@ -180,28 +168,34 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// Moves past markers of transactions and what was compacted away, which never come as records:
-    /// where fetching stands twice in a row with nothing on its way, there is nothing to read below.
+    /// Moves past markers of transactions, which never come as records: everything that came is written,
+    /// so there is nothing to read below where the client stands.
     fn pass_markers(&mut self) {
-        let quiet = STATISTICS_INTERVAL * 2;
-        let fetched = self.client.context().group().fetched.clone();
-        if fetched == self.watch.fetched {
+        if self.misled || !self.batch.messages.is_empty() || self.last_message.elapsed() < QUIET {
             return;
         }
-        let before = std::mem::replace(&mut self.watch.fetched, fetched);
-        if !self.batch.messages.is_empty()
-            || self.last_message.elapsed() < quiet
-            || self.watch.sought.elapsed() < quiet
-        {
+        let Ok(positions) = self.client.position() else {
             return;
-        }
+        };
         let mut ends = Vec::new();
-        for (key, (next, _)) in &self.watch.fetched {
-            let same = before.get(key).is_some_and(|(old, _)| old == next);
-            if same && self.pipeline.settled(&key.0, key.1) {
-                ends.push((key.clone(), *next));
+        for element in positions.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            if let Offset::Offset(next) = element.offset()
+                && self.pipeline.settled(topic, partition)
+            {
+                ends.push(((topic.to_owned(), partition), next));
             }
         }
         self.store_ends(ends);
+    }
+
+    /// Tells where the partitions end, as far as the client knows.
+    pub(super) fn note_ends(&self) {
+        let mut report = self.link.report();
+        for key in self.stored.keys() {
+            if let Some(end) = self.records.end(&key.0, key.1) {
+                report.ends.insert(key.clone(), end);
+            }
+        }
     }
 }

@@ -122,21 +122,25 @@ impl Session<'_, '_> {
         let mut targets = BTreeMap::new();
         for message in &self.batch.messages {
             let key = (message.topic().to_owned(), message.partition());
-            targets.entry(key).or_insert(message.offset());
+            targets
+                .entry(key)
+                .or_insert(Offset::Offset(message.offset()));
         }
         for (key, stored) in &self.stored {
             // The seek goes to what was stored: nothing above it is safe in every sink.
             let safe = self.pipeline.committable(&key.0, key.1).or(*stored);
-            if let Some(safe) = safe {
-                targets.insert(key.clone(), safe);
-            }
+            match safe {
+                Some(safe) => targets.insert(key.clone(), Offset::Offset(safe)),
+                // It was never read, or nothing of it is safe: from its first record, or that of the batch.
+                None => Some(*targets.entry(key.clone()).or_insert(Offset::Beginning)),
+            };
         }
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in &targets {
-            let _legal = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+            let _legal = list.add_partition_offset(topic, *partition, *offset);
         }
+        self.misled = false;
         self.batch.clear();
-        self.watch.sought();
         if list.count() == 0 {
             return;
         }

@@ -19,7 +19,8 @@ fn client(bootstrap: &str) -> BaseConsumer {
 
 fn assign(client: &BaseConsumer, records: &Records<'_>, from: i64) {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset("t", 0, Offset::Offset(from)).unwrap();
+    list.add_partition_offset("t", 0, Offset::Offset(from))
+        .unwrap();
     records.lead("t", 0);
     client.assign(&list).unwrap();
 }
@@ -36,7 +37,9 @@ fn records_come_whole_and_in_order_and_wake_their_taker_while_events_stay_with_t
         let headers = OwnedHeaders::new()
             .insert(header("h", Some("x")))
             .insert(header("h", None));
-        let mut record = BaseRecord::<str, [u8]>::to("t").key(&key).timestamp(1000 + n);
+        let mut record = BaseRecord::<str, [u8]>::to("t")
+            .key(&key)
+            .timestamp(1000 + n);
         if n != 7 {
             record = record.payload(&value);
         }
@@ -58,7 +61,10 @@ fn records_come_whole_and_in_order_and_wake_their_taker_while_events_stay_with_t
         if records.has_events() {
             served = true;
             while records.has_events() {
-                assert!(client.poll(Duration::ZERO).is_none(), "a record where events are");
+                assert!(
+                    client.poll(Duration::ZERO).is_none(),
+                    "a record where events are"
+                );
             }
         }
         loop {
@@ -73,7 +79,10 @@ fn records_come_whole_and_in_order_and_wake_their_taker_while_events_stay_with_t
     assert!(served, "statistics are events");
     assert_eq!(taken.len(), 500);
     for (record, n) in taken.iter().zip(0_i64..) {
-        assert_eq!((record.topic(), record.partition(), record.offset()), ("t", 0, n));
+        assert_eq!(
+            (record.topic(), record.partition(), record.offset()),
+            ("t", 0, n)
+        );
         assert_eq!(record.key(), Some(format!("k{n}").as_bytes()));
         assert_eq!(record.timestamp(), Some(1000 + n));
         assert_eq!(record.payload().is_none(), n == 7);
