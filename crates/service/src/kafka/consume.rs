@@ -31,7 +31,7 @@ const NO_ERROR: rd_kafka_resp_err_t = rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_
 /// The records of one client with a group, and a look at what else waits in its queue.
 pub struct Records<'c> {
     client: *mut rd_kafka_t,
-    records: *mut rd_kafka_queue_t,
+    fetched: *mut rd_kafka_queue_t,
     events: *mut rd_kafka_queue_t,
     // Boxed twice: librdkafka is given a thin pointer that stays where it is.
     _callback: Box<Callback>,
@@ -64,13 +64,13 @@ impl<'c> Records<'c> {
             .cast::<c_void>();
         let client = client.native_ptr();
         // SAFETY: the client is alive; both references are given back in drop.
-        let (records, events) = unsafe {
+        let (fetched, events) = unsafe {
             (
                 rd_kafka_queue_new(client),
                 rd_kafka_queue_get_consumer(client),
             )
         };
-        for queue in [records, events] {
+        for queue in [fetched, events] {
             if !queue.is_null() {
                 // SAFETY: the queue is valid, and opaque outlives the registration (see drop).
                 unsafe { rd_kafka_queue_cb_event_enable(queue, Some(wake), opaque) };
@@ -78,7 +78,7 @@ impl<'c> Records<'c> {
         }
         Self {
             client,
-            records,
+            fetched,
             events,
             _callback: callback,
             _client: PhantomData,
@@ -98,7 +98,7 @@ impl<'c> Records<'c> {
         }
         // SAFETY: both queues are valid; librdkafka keeps references of its own to them.
         unsafe {
-            rd_kafka_queue_forward(queue, self.records);
+            rd_kafka_queue_forward(queue, self.fetched);
             rd_kafka_queue_destroy(queue);
         }
     }
@@ -142,7 +142,7 @@ impl<'c> Records<'c> {
         // A Taken is a pointer to a message and nothing else (see there).
         let room = room.as_mut_ptr().cast::<*mut rd_kafka_message_t>();
         // SAFETY: there is room for so many pointers; a time of 0 does not wait.
-        let taken = unsafe { rd_kafka_consume_batch_queue(self.records, 0, room, size) };
+        let taken = unsafe { rd_kafka_consume_batch_queue(self.fetched, 0, room, size) };
         let taken = usize::try_from(taken).unwrap_or_default().min(size);
         // SAFETY: librdkafka has written so many pointers to messages that are ours now, none of them null.
         unsafe { into.set_len(before + taken) };
@@ -163,7 +163,7 @@ impl<'c> Records<'c> {
 
 impl Drop for Records<'_> {
     fn drop(&mut self) {
-        for queue in [self.records, self.events] {
+        for queue in [self.fetched, self.events] {
             if !queue.is_null() {
                 // SAFETY: the queue is valid until the next call; no call to `wake` runs once this returns.
                 unsafe { rd_kafka_queue_cb_event_enable(queue, None, null_mut()) };
@@ -268,8 +268,11 @@ impl Taken<'_> {
         let mut headers: *mut rd_kafka_headers_t = null_mut();
         // SAFETY: the message is alive; it keeps the headers that it gives out.
         let found = unsafe { rd_kafka_message_headers(self.message.as_ptr(), &raw mut headers) };
+        if found != NO_ERROR {
+            return Vec::new();
+        }
         let mut all = Vec::new();
-        while found == NO_ERROR {
+        loop {
             let (mut name, mut value, mut size) = (null(), null(), 0);
             // SAFETY: the headers live as long as the message; an index behind the last is an error.
             let got = unsafe {
@@ -282,12 +285,11 @@ impl Taken<'_> {
                 )
             };
             if got != NO_ERROR {
-                break;
+                return all;
             }
             // SAFETY: name is a C text and value has so many bytes; both live as long as the message.
             all.push(unsafe { (text(name), bytes(value, size)) });
         }
-        all
     }
 }
 

@@ -25,12 +25,9 @@ fn assign(client: &BaseConsumer, records: &Records<'_>, from: i64) {
     client.assign(&list).unwrap();
 }
 
-#[test]
-fn records_come_whole_and_in_order_and_wake_their_taker_while_events_stay_with_the_client() {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("t", 1, 1).unwrap();
-    let bootstrap = cluster.bootstrap_servers();
-    let producer: BaseProducer = crate::kafka::client(&bootstrap, "p").create().unwrap();
+/// Five hundred records: the eighth a tombstone, the tenth with headers.
+fn fill(bootstrap: &str) {
+    let producer: BaseProducer = crate::kafka::client(bootstrap, "p").create().unwrap();
     for n in 0..500_i64 {
         let (key, value) = (format!("k{n}"), vec![b'v'; usize::try_from(n).unwrap()]);
         let header = |key, value| Header { key, value };
@@ -49,10 +46,19 @@ fn records_come_whole_and_in_order_and_wake_their_taker_while_events_stay_with_t
         producer.send(record).unwrap();
     }
     producer.flush(PATIENCE).unwrap();
+}
 
+#[test]
+fn records_come_whole_and_in_order_and_wake_their_taker_while_events_stay_with_the_client() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let bootstrap = cluster.bootstrap_servers();
+    fill(&bootstrap);
     let client = client(&bootstrap);
     let (wake, woken) = mpsc::channel();
-    let mut records = Records::new(client.client(), move || drop(wake.send(())));
+    let mut records = Records::new(client.client(), move || {
+        let _nobody_waits = wake.send(());
+    });
     assign(&client, &records, 0);
     let (mut taken, until) = (Vec::new(), Instant::now() + PATIENCE);
     let mut served = false;
