@@ -28,6 +28,10 @@ const LINGER_BULK_MS: &str = "0.5";
 /// it yet; the default of 100 ms would be most of an approval's time.
 const RETRY_FIRST_MS: &str = "5";
 const RETRY_MAX_MS: &str = "1000";
+/// Time between two looks of librdkafka at the leaders of its topics. It looks by itself only when a
+/// connection breaks, and then the brokers do not know the next leader yet: with the default of five
+/// minutes, what it has of the partitions of a dead broker waits that long for a leader that is there.
+const METADATA_MS: &str = "3000";
 /// Records in librdkafka at one time, of all topics.
 const QUEUE_RECORDS_MAX: u32 = 500_000;
 /// The setting for their kilobytes, and its bounds.
@@ -109,6 +113,7 @@ pub fn config(
         .set("partitioner", "murmur2_random")
         .set("retry.backoff.ms", RETRY_FIRST_MS)
         .set("retry.backoff.max.ms", RETRY_MAX_MS)
+        .set("topic.metadata.refresh.interval.ms", METADATA_MS)
         .set("batch.size", "1000000")
         .set("batch.num.messages", "100000")
         .set(

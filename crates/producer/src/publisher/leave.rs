@@ -127,7 +127,7 @@ impl Publisher {
             self.stay((id, number));
             return false;
         }
-        let unrest = topic.flying > 0 || topic.in_flight > 0 || !topic.syncing.is_empty();
+        let unrest = topic.flying > 0 || topic.in_flight > 0;
         if present && unrest {
             return true;
         }

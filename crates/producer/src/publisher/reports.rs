@@ -167,45 +167,44 @@ impl Publisher {
     /// Kafka does not take records of a topic now: what is in flight goes to the spool, and the topic
     /// is tried again later.
     pub(super) fn stuck(&mut self, id: TopicId, reason: &str) {
-        if let Some(topic) = self.topics.get(id)
-            && step(topic.state, FlowEvent::Stuck) != topic.state
-        {
-            tracing::warn!(
-                topic.name = &*topic.name,
-                reason,
-                "records are held: {reason}"
-            );
+        self.all_stuck(&[id], reason);
+    }
+
+    /// The same for many topics at once.
+    pub(super) fn all_stuck(&mut self, ids: &[TopicId], reason: &str) {
+        for topic in ids.iter().filter_map(|id| self.topics.get(*id)) {
+            if step(topic.state, FlowEvent::Stuck) != topic.state {
+                tracing::warn!(
+                    topic.name = &*topic.name,
+                    reason,
+                    "records are held: {reason}"
+                );
+            }
         }
-        if !self.spill(id) {
-            return;
+        for id in self.spill_all(ids) {
+            let Some(topic) = self.topics.get_mut(id) else {
+                continue;
+            };
+            let next = step(topic.state, FlowEvent::Stuck);
+            if next != topic.state {
+                topic.state = next;
+                topic.back_off(Instant::now(), STUCK_RETRY_FIRST, STUCK_RETRY_MAX);
+            }
+            topic.rewind = true;
+            topic.has_leaders = false;
+            topic.looking = None;
+            self.list(id);
         }
-        let Some(topic) = self.topics.get_mut(id) else {
-            return;
-        };
-        let next = step(topic.state, FlowEvent::Stuck);
-        if next != topic.state {
-            topic.state = next;
-            topic.back_off(Instant::now(), STUCK_RETRY_FIRST, STUCK_RETRY_MAX);
-        }
-        topic.rewind = true;
-        topic.has_leaders = false;
-        topic.looking = None;
-        self.list(id);
     }
 
     /// A producer that met a fatal error can do nothing more: a new one takes over, from the spool.
     pub(super) fn restart_kafka(&mut self, reason: &str) {
         tracing::error!(reason, "the Kafka producer failed for good and is replaced");
         metrics::counter!("producer_kafka_restarts_total").increment(1);
-        for id in 0..self.topics.len() {
-            if self
-                .topics
-                .get(id)
-                .is_some_and(|topic| topic.flying > 0 || topic.in_flight > 0)
-            {
-                self.stuck(id, reason);
-            }
-        }
+        let all = self.topics.iter().enumerate();
+        let open = all.filter(|(_, topic)| topic.flying > 0 || topic.in_flight > 0);
+        let ids: Vec<TopicId> = open.map(|(id, _)| id).collect();
+        self.all_stuck(&ids, reason);
         let fresh = match Kafka::start(&self.kafka_config) {
             Ok(fresh) => fresh,
             Err(error) => {

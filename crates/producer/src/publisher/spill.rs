@@ -2,11 +2,12 @@
 
 use super::Publisher;
 use super::block::{InSpool, Run, TopicId};
+use super::syncer::side_by_side;
 use super::topic::Topic;
 use crate::batch::Fate;
 use crate::spool::bits::Bits;
 use crate::spool::frame::{self, FrameWriter, Header};
-use crate::spool::log::Pos;
+use crate::spool::log::{Log, Pos, SyncJob};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -23,17 +24,24 @@ struct Written {
     resolved: Bits,
 }
 
+/// What was handed over, and what was not.
+type Flight = (Vec<Written>, Vec<Written>);
+
 impl Publisher {
     /// Spills the topics whose oldest record waits too long.
     pub(super) fn spill_overdue(&mut self, now: Instant) {
+        let mut overdue = Vec::new();
         for id in 0..self.topics.len() {
             if self.topics.get(id).is_some_and(Topic::is_awaited) {
                 self.trim_flight(id);
                 if self.is_overdue(id, now) {
-                    self.suspect_kafka();
-                    self.stuck(id, "Kafka does not acknowledge in time");
+                    overdue.push(id);
                 }
             }
+        }
+        if !overdue.is_empty() {
+            self.suspect_kafka();
+            self.all_stuck(&overdue, "Kafka does not acknowledge in time");
         }
     }
 
@@ -76,48 +84,90 @@ impl Publisher {
 
     /// Spills everything that is not answered yet.
     pub(super) fn spill_everything(&mut self) {
-        for id in 0..self.topics.len() {
-            if self.topics.get(id).is_some_and(Topic::is_awaited) {
-                self.stuck(id, "the daemon stops");
-            }
-        }
+        let awaited = self.topics.iter().enumerate();
+        let awaited = awaited.filter(|(_, topic)| topic.is_awaited());
+        let ids: Vec<TopicId> = awaited.map(|(id, _)| id).collect();
+        self.all_stuck(&ids, "the daemon stops");
     }
 
     /// Writes what a topic has in flight to its log, in order, and answers it "held". `false` when the
     /// disk does not take it: then everything stays as it was.
     pub(super) fn spill(&mut self, id: TopicId) -> bool {
+        self.spill_all(&[id]).contains(&id)
+    }
+
+    /// The same for many topics, whose logs are synced side by side: a slow disk must not make a queue of
+    /// them, in which the other topics wait. Gives those that the disk took.
+    pub(super) fn spill_all(&mut self, ids: &[TopicId]) -> Vec<TopicId> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
         self.write_gathered();
-        self.spill_flight(id)
+        self.spill_flights(ids)
     }
 
-    /// The same, without writing first what other topics gathered.
+    /// The same for one, without writing first what other topics gathered.
     pub(super) fn spill_flight(&mut self, id: TopicId) -> bool {
-        self.trim_flight(id);
-        let Some(topic) = self.topics.get(id) else {
-            return true;
-        };
-        if topic.in_flight == 0 {
-            self.release_journaled(id);
-            self.drop_waiting(id);
-            return true;
-        }
-        match self.write_flight(id) {
-            Ok((sent, unsent)) => {
-                self.release_journaled(id);
-                self.spilled(id, sent, unsent);
-                true
-            }
-            Err(error) => {
-                if let Some(backlog) = self.topics.get_mut(id).and_then(|t| t.backlog.as_mut()) {
-                    backlog.held.log.roll_back();
-                }
-                self.storage_failed(&error.to_string());
-                false
-            }
-        }
+        self.spill_flights(&[id]).contains(&id)
     }
 
-    fn write_flight(&mut self, id: TopicId) -> std::io::Result<(Vec<Written>, Vec<Written>)> {
+    fn spill_flights(&mut self, ids: &[TopicId]) -> Vec<TopicId> {
+        let mut done = Vec::new();
+        let (mut written, mut jobs) = (Vec::new(), Vec::new());
+        for id in ids.iter().copied() {
+            self.trim_flight(id);
+            let open = self.topics.get(id).map_or(0, |topic| topic.in_flight);
+            if open == 0 {
+                self.release_journaled(id);
+                self.drop_waiting(id);
+                done.push(id);
+                continue;
+            }
+            match self.write_flight(id) {
+                Ok(flight) => {
+                    let job = self.log_now(id).and_then(Log::begin_sync);
+                    match job {
+                        Some(job) => {
+                            jobs.push(((id, 0), job));
+                            written.push(Some(flight));
+                        }
+                        None => self.flight_written(id, flight, &mut done),
+                    }
+                }
+                Err(error) => self.flight_not_written(id, &error),
+            }
+        }
+        let synced = side_by_side(jobs, SyncJob::run);
+        for (((id, _), job, outcome), flight) in synced.into_iter().zip(&mut written) {
+            match (outcome, flight.take()) {
+                (Ok(()), Some(flight)) => {
+                    if let Some(log) = self.log_now(id) {
+                        log.synced(job.upto);
+                    }
+                    self.flight_written(id, flight, &mut done);
+                }
+                (Err(error), _) => self.flight_not_written(id, &error),
+                (Ok(()), None) => {}
+            }
+        }
+        done
+    }
+
+    fn flight_written(&mut self, id: TopicId, (sent, unsent): Flight, done: &mut Vec<TopicId>) {
+        self.release_journaled(id);
+        self.spilled(id, sent, unsent);
+        done.push(id);
+    }
+
+    fn flight_not_written(&mut self, id: TopicId, error: &std::io::Error) {
+        if let Some(log) = self.log_now(id) {
+            log.roll_back();
+        }
+        self.storage_failed(&error.to_string());
+    }
+
+    /// Writes the frames; they are not synced yet.
+    fn write_flight(&mut self, id: TopicId) -> std::io::Result<Flight> {
         self.open_log(id)?;
         let now_ms = sluice_service::now().as_millis();
         let Some(topic) = self.topics.get_mut(id) else {
@@ -170,7 +220,6 @@ impl Publisher {
             block.is_some_and(|block| block.in_spool(run.start).is_none())
         };
         let unsent = write(&mut waiting.iter().filter(no_copy))?;
-        log.commit()?;
         Ok((sent, unsent))
     }
 

@@ -76,7 +76,7 @@ fn run(round: Round) -> Done {
 }
 
 /// Does all jobs on a few threads.
-fn side_by_side<J: Send + Sync>(
+pub(super) fn side_by_side<J: Send + Sync>(
     jobs: Vec<(LogName, J)>,
     work: impl Fn(&J) -> io::Result<()> + Sync,
 ) -> Vec<(LogName, J, io::Result<()>)> {

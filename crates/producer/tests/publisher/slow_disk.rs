@@ -192,3 +192,43 @@ fn a_full_disk_refuses_what_needs_it_and_lets_live_topics_flow() {
     }
     daemon.stop();
 }
+
+#[test]
+fn many_topics_that_are_stuck_at_once_make_no_queue_at_a_slow_disk() {
+    const TOPICS: usize = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..TOPICS).map(|n| format!("topic.{n}")).collect();
+    let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
+    all.extend(["orders", "warm"]);
+    let cluster = cluster(&all);
+    let disk = Odd {
+        slow: true,
+        ..Odd::default()
+    };
+    let mut daemon = start_on(&cluster, dir.path(), &[], Arc::new(disk));
+    daemon.until_kafka_answers();
+    let table: Vec<_> = (10..)
+        .zip(&all)
+        .map(|(id, name)| (id, *name, State::Active, OnStop::Hold))
+        .collect();
+    daemon.routes(&table);
+    for name in &names {
+        let end = Instant::now() + crate::harness::PATIENCE;
+        while delivered(&daemon.send(name, 0..1)) == 0 {
+            assert!(Instant::now() < end, "{name} does not flow");
+        }
+    }
+    daemon.until("all is live", |status| status.held == 0);
+    cluster.broker_down(1).unwrap();
+    let begun = Instant::now();
+    for name in &names {
+        daemon.submit(name, 1..2);
+    }
+    for _ in &names {
+        assert_eq!(held(&daemon.outcome().fates, "active"), 1);
+    }
+    let took = begun.elapsed();
+    // Each takes two syncs: one after the other that is 6.4 s.
+    assert!(took < SYNC * 40, "{took:?} for {TOPICS} topics");
+    daemon.stop();
+}

@@ -17,6 +17,7 @@ mod durability;
 mod fair;
 mod flow;
 mod forward;
+mod hostile;
 mod inputs;
 mod instances;
 mod lifecycle;
@@ -216,6 +217,11 @@ fn main() -> ExitCode {
             .map(|(name, test)| rough(name, *test)),
     );
     trials.extend(inputs::TESTS.iter().map(|(name, test)| inputs(name, *test)));
+    trials.extend(
+        hostile::TESTS
+            .iter()
+            .map(|(name, test)| inputs(name, *test)),
+    );
     trials.extend(
         senders::TESTS
             .iter()
