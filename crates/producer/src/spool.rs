@@ -217,7 +217,7 @@ impl Spool {
 }
 
 impl Held {
-    /// Says whose the log is from now on.
+    /// Says whose the log is from now on; no sync of the log may be under way.
     ///
     /// # Errors
     /// When the disk does not take it.
@@ -226,8 +226,13 @@ impl Held {
             topic_id: Some(topic_id),
             ..self.meta.clone()
         };
-        let text = serde_json::to_string(&meta)?;
-        disk::replace(&*self.disk, self.log.dir(), META, text.as_bytes())?;
+        let text = serde_json::to_vec(&meta)?;
+        if self.log.is_being_made() {
+            // The first sync writes it: an older owner must not come behind it.
+            self.log.is_fresh(text);
+        } else {
+            disk::replace(&*self.disk, self.log.dir(), META, &text)?;
+        }
         self.meta = meta;
         Ok(())
     }

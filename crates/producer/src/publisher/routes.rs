@@ -3,6 +3,7 @@
 use super::Publisher;
 use super::block::TopicId;
 use crate::flow::{FlowEvent, step};
+use crate::spool::Held;
 use sluice_model::lifecycle::State;
 use sluice_model::producer::FlowState;
 use sluice_model::topic::{Route, Routes};
@@ -44,18 +45,10 @@ impl Publisher {
         if topic.topic_id.is_some_and(|known| known != route.topic_id) {
             self.begin_new_life(id);
         }
+        self.note_owner(id, route.topic_id);
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
-        if topic.topic_id != Some(route.topic_id) {
-            topic.topic_id = Some(route.topic_id);
-            if let Some(backlog) = &mut topic.backlog
-                && backlog.held.meta.topic_id != Some(route.topic_id)
-                && let Err(error) = backlog.held.set_topic_id(route.topic_id)
-            {
-                tracing::warn!(%error, "the log keeps its old owner on disk");
-            }
-        }
         topic.on_stop = route.on_stop;
         let waited = matches!(topic.status, None | Some(State::Pending | State::Approved));
         if waited && matches!(route.status, State::Approved | State::Active) {
@@ -91,6 +84,31 @@ impl Publisher {
             topic.state = next;
         }
         self.list(id);
+    }
+
+    /// Notes the identity of a topic, also on disk with what is held of it.
+    fn note_owner(&mut self, id: TopicId, topic_id: i64) {
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        if topic.topic_id == Some(topic_id) {
+            return;
+        }
+        topic.topic_id = Some(topic_id);
+        let other = |held: &Held| held.meta.topic_id != Some(topic_id);
+        let Some(backlog) = topic.backlog.as_ref().filter(|b| other(&b.held)) else {
+            return;
+        };
+        if backlog.held.log.is_being_made() {
+            // A round that is under way may be writing the owner.
+            self.await_round();
+        }
+        let topic = self.topics.get_mut(id);
+        if let Some(backlog) = topic.and_then(|topic| topic.backlog.as_mut())
+            && let Err(error) = backlog.held.set_topic_id(topic_id)
+        {
+            tracing::warn!(%error, "the log keeps its old owner on disk");
+        }
     }
 
     /// The name was asked for again after its end: what is held belongs to the life that ended.

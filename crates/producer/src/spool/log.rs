@@ -170,6 +170,11 @@ impl Log {
         self.fresh = Some(meta);
     }
 
+    /// Whether the log's own name and owner are not durable yet.
+    pub fn is_being_made(&self) -> bool {
+        self.fresh.is_some()
+    }
+
     pub(super) fn recovered_to(&mut self, end: Pos) {
         self.end = end;
         self.committed = end;

@@ -183,6 +183,32 @@ fn dealt_with_segments_and_logs_leave_the_disk() {
 }
 
 #[test]
+fn an_owner_that_is_named_before_the_first_sync_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    for before in [true, false] {
+        let (mut spool, mut found) = Spool::open(dir.path()).unwrap();
+        if let Some(held) = found.held.pop() {
+            assert_eq!(held.meta.topic_id, Some(7));
+            held.remove().unwrap();
+        }
+        let unknown = Meta {
+            topic_id: None,
+            ..meta("t")
+        };
+        let mut held = spool.create(unknown).unwrap();
+        if before {
+            held.set_topic_id(7).unwrap();
+        }
+        hold(&mut held, &["a"]);
+        if !before {
+            held.set_topic_id(7).unwrap();
+        }
+    }
+    let (_spool, found) = Spool::open(dir.path()).unwrap();
+    assert_eq!(found.held[0].meta.topic_id, Some(7));
+}
+
+#[test]
 fn what_was_not_committed_is_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let (mut spool, _) = Spool::open(dir.path()).unwrap();
