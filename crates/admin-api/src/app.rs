@@ -11,6 +11,7 @@ pub mod decide;
 pub mod delete;
 pub mod drift;
 pub mod edit;
+pub mod evidence;
 pub mod observe;
 mod petition;
 pub mod policy;
@@ -61,6 +62,8 @@ pub struct Decision {
     pub if_match: Option<i64>,
     /// What an approver wants otherwise than it is asked for.
     pub changes: Option<Asked>,
+    /// The topic's name, given to confirm the deletion of one that is in use.
+    pub confirm: Option<String>,
 }
 
 fn topic(connection: &Connection, topic_id: i64) -> Outcome<Topic> {

@@ -105,6 +105,7 @@ async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
 async fn note_uses(state: State) {
     loop {
         actix_web::rt::time::sleep(NOTE_USES).await;
+        note_producers(&state).await;
         let uses = state.tokens.take_uses();
         if uses.is_empty() {
             continue;
@@ -116,5 +117,22 @@ async fn note_uses(state: State) {
         if let Err(error) = noted {
             tracing::warn!(error = %error, "note the last uses of tokens");
         }
+    }
+}
+
+/// Notes which producers sent to which topics, as evidence for deletions.
+async fn note_producers(state: &State) {
+    let uses = state.producers.take_uses();
+    let window = state.settings.lifecycle.evidence_window.as_millis();
+    let before = sluice_service::now().plus_millis(-i64::try_from(window).unwrap_or(i64::MAX));
+    let noted = state
+        .database
+        .write(move |c| {
+            store::evidence::note_uses(c, &uses)?;
+            store::evidence::forget_uses(c, before)
+        })
+        .await;
+    if let Err(error) = noted {
+        tracing::warn!(error = %error, "note what producers sent to");
     }
 }

@@ -1,8 +1,8 @@
 //! The OpenAPI document.
 
 use crate::routes::{
-    apply, audit, decisions, drift, events, petitions, policy, poll, producers, requests, service,
-    subscriptions, topics,
+    apply, audit, decisions, deletion, drift, events, petitions, policy, poll, producers, requests,
+    service, subscriptions, topics,
 };
 use crate::routes::{teams, tokens};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -15,6 +15,7 @@ use utoipa::{Modify, OpenApi};
         service::health, service::whoami, service::stats, drift::list, drift::remedy,
         policy::get, policy::put, policy::try_out,
         apply::apply, topics::list, topics::create, topics::get, topics::by_name, topics::change,
+        deletion::fence, deletion::protect, deletion::unprotect, deletion::deletions, deletion::turn_deletions,
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
         requests::list, requests::get, requests::decide,
         petitions::change, petitions::comments, petitions::comment, petitions::decide_many,

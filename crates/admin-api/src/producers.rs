@@ -15,7 +15,11 @@ pub const TOPICS_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct Producers {
     seen: Mutex<BTreeMap<String, ProducerSeen>>,
+    uses: Mutex<BTreeMap<(String, String), Timestamp>>,
 }
+
+/// Topics and daemons whose use is remembered between two notes of it.
+const USES_MAX: usize = 100_000;
 
 impl Producers {
     /// Takes a heartbeat; the longest silent daemon makes room for a new one.
@@ -28,12 +32,35 @@ impl Producers {
             }
         }
         let instance = heartbeat.instance.clone();
+        self.note(&heartbeat, now);
         let entry = ProducerSeen {
             heartbeat,
             account: account.to_owned(),
             seen_at: now,
         };
         seen.insert(instance, entry);
+    }
+
+    fn note(&self, heartbeat: &Heartbeat, now: Timestamp) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        for topic in &heartbeat.topics {
+            let key = (topic.topic_name.clone(), heartbeat.instance.clone());
+            if uses.len() < USES_MAX || uses.contains_key(&key) {
+                uses.insert(key, now);
+            } else {
+                metrics::counter!("admin_api_producer_uses_dropped_total", "reason" => "full")
+                    .increment(1);
+            }
+        }
+    }
+
+    /// Who told of records of what since the last time: `(topic, instance, when)`.
+    pub fn take_uses(&self) -> Vec<(String, String, Timestamp)> {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = std::mem::take(&mut *uses).into_iter();
+        taken
+            .map(|((topic, instance), at)| (topic, instance, at))
+            .collect()
     }
 
     /// All of them, by name.

@@ -6,5 +6,6 @@ pub mod cluster;
 pub mod drift;
 mod driver;
 pub mod plan;
+pub mod usage;
 
 pub use driver::run;

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod audit;
 pub mod command;
 pub mod decisions;
+pub mod deletion;
 pub mod docs;
 pub mod drift;
 pub mod events;
@@ -51,6 +52,11 @@ fn about_the_service(api: &mut web::ServiceConfig) {
         .service(web::resource("/stats").route(web::get().to(service::stats)))
         .service(web::resource("/drift").route(web::get().to(drift::list)))
         .service(web::resource("/drift/{verb}").route(web::post().to(drift::remedy)))
+        .service(
+            web::resource("/deletions")
+                .route(web::get().to(deletion::deletions))
+                .route(web::put().to(deletion::turn_deletions)),
+        )
         .service(
             web::resource("/policy")
                 .route(web::get().to(policy::get))
@@ -105,6 +111,9 @@ fn about_topics(api: &mut web::ServiceConfig) {
             .route(web::get().to(topics::get))
             .route(web::patch().to(topics::change)),
     )
+    .service(web::resource("/topics/{id}/fence").route(web::get().to(deletion::fence)))
+    .service(web::resource("/topics/{id}/protect").route(web::post().to(deletion::protect)))
+    .service(web::resource("/topics/{id}/unprotect").route(web::post().to(deletion::unprotect)))
     .service(web::resource("/topics/{id}/delete").route(web::post().to(decisions::request_delete)))
     .service(web::resource("/topics/{id}/{verb}").route(web::post().to(decisions::decide_topic)));
 }

@@ -128,6 +128,11 @@ impl<'de> Deserialize<'de> for Never {
 pub struct LifecycleSettings {
     /// Between the approval of a deletion and the deletion.
     pub grace: Never,
+    /// Whether anything is deleted from Kafka at all.
+    pub deletions: bool,
+    /// How far back the evidence of a deletion names producers.
+    #[serde(with = "humantime_serde")]
+    pub evidence_window: Duration,
     /// Whether deactivating schedules the deletion at once.
     pub purge_on_deactivate: bool,
     /// After which an undecided request expires.

@@ -6,6 +6,7 @@ use crate::error::AppError;
 use crate::hub::{Heads, Hub};
 use crate::producers::Producers;
 use crate::reconciler::drift::Board;
+use crate::reconciler::usage::Usages;
 use crate::settings::Settings;
 use crate::store;
 use crate::store::audit_chain::noted_head;
@@ -58,6 +59,10 @@ pub struct State {
     pub producers: Arc<Producers>,
     /// What differs between here and Kafka.
     pub drift: Arc<Board>,
+    /// Who uses fenced topics.
+    pub usages: Arc<Usages>,
+    /// Wakes who waits for the evidence of a deletion.
+    pub gathered: Arc<Notify>,
     /// Wakes the reconciler.
     pub nudge: Arc<Notify>,
     /// What is broken.
@@ -102,6 +107,8 @@ impl State {
             hub,
             producers: Arc::default(),
             drift: Arc::default(),
+            usages: Arc::default(),
+            gathered: Arc::default(),
             nudge: Arc::default(),
             health: Health::default(),
             sessions: Sessions::new("sluice_admin", settings.http.tls()),

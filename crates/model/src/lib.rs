@@ -25,4 +25,5 @@ pub mod subscription;
 pub mod time;
 pub mod token;
 pub mod topic;
+pub mod usage;
 pub mod user;

@@ -110,6 +110,9 @@ pub struct Topic {
     /// Kafka's own id of it: another one under the same name is another topic.
     #[serde(default)]
     pub kafka_id: Option<String>,
+    /// An admin's label: it is never deleted.
+    #[serde(default)]
+    pub never_delete: bool,
     /// Counts the changes of the intent; the ETag.
     pub version: i64,
     /// Failed tries of the reconciler since the last success.

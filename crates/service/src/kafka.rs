@@ -4,6 +4,7 @@ pub mod admin;
 pub mod consume;
 pub mod produce;
 pub mod reports;
+pub mod usage;
 pub mod wake;
 
 use crate::secret::Secret;

@@ -1,5 +1,6 @@
 //! Asking for a deletion, and calling it off.
 
+use super::evidence::check_label;
 use super::petition::{Petition, file, not_now};
 use super::{Context, Decision, check_topic_version, decide, topic};
 use crate::error::Outcome;
@@ -31,6 +32,7 @@ pub fn request_delete(
 ) -> Outcome<Request> {
     let topic = topic(connection, topic_id)?;
     check_topic_version(connection, decision.if_match, &topic)?;
+    check_label(&topic)?;
     let purging = topic.purge_started_at.is_some();
     if topic.status != State::Inactive || purging {
         let way_out = if purging {

@@ -117,6 +117,7 @@ fn adopt_orphan(
         purge_started_at: None,
         change_request_id: None,
         kafka_id: None,
+        never_delete: false,
         version: 1,
         attempts: 0,
         next_attempt_at: None,

@@ -1,7 +1,7 @@
 //! What the reconciler writes: observations, and the two events that are its alone.
 
 use super::transition::{Note, record_request, transition, write};
-use super::{Context, Decision, decide, topic};
+use super::{Context, Decision, decide, evidence, topic};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, requests, subscriptions, topics};
 use rusqlite::Connection;
@@ -93,7 +93,8 @@ pub fn start_purge(
     version: i64,
 ) -> Outcome<Option<Topic>> {
     let before = topic(connection, topic_id)?;
-    if before.version != version || before.status != State::Inactive {
+    let stopped = before.never_delete || !evidence::deletions(connection, context)?;
+    if stopped || before.version != version || before.status != State::Inactive {
         return Ok(None);
     }
     let request = requests::newest_of_topic(connection, topic_id, Kind::Delete)?;

@@ -1,10 +1,11 @@
 //! Requests about a topic that exists, of kind change or delete: filing them and deciding about them.
 
 use super::approval::{self, amend, approve};
+use super::evidence::check;
 use super::transition::{Note, facts, record, transition, write};
 use super::{COUNTED, Context, Decision, check_open_requests, decide, delete};
 use crate::error::Outcome;
-use crate::store::{changes, changes::Feed, requests};
+use crate::store::{changes, changes::Feed, evidence, requests};
 use rusqlite::Connection;
 use sluice_model::lifecycle::{Event, decisions, step};
 use sluice_model::policy::Approvals;
@@ -78,7 +79,10 @@ pub(super) fn file(
     };
     record(connection, context, Some(topic), topic, &note)?;
     feed(connection, context, &request)?;
-    if approvals == Approvals::Auto {
+    if request.kind == Kind::Delete {
+        // Nobody decides about it, the policy included, before the reconciler has looked who uses it.
+        evidence::want(connection, request.request_id, context.now)?;
+    } else if approvals == Approvals::Auto {
         let (by_policy, decision) = (context.by_policy(), Decision::default());
         let (id, event) = (request.request_id, Event::Approve);
         decide(connection, &by_policy, topic, request, event, &decision)?;
@@ -107,6 +111,9 @@ pub(super) fn decide(
         Event::Approve => {
             if let Some(changes) = &decision.changes {
                 amend(connection, context, before, &mut request, changes)?;
+            }
+            if request.kind == Kind::Delete {
+                check(connection, context, before, &mut request, decision)?;
             }
             if !approve(context, &mut request)? {
                 decide::count_approval(connection, context, before, &mut request, reason)?;

@@ -151,6 +151,7 @@ fn new_row(context: &Context, asked: &NewTopic, name: &TopicName, spec: &TopicSp
         purge_started_at: None,
         change_request_id: None,
         kafka_id: None,
+        never_delete: false,
         version: 1,
         attempts: 0,
         next_attempt_at: None,

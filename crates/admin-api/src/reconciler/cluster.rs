@@ -81,6 +81,11 @@ impl Kafka {
         }
     }
 
+    /// For one call.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn options(&self) -> AdminOptions {
         AdminOptions::new()
             .request_timeout(Some(self.timeout))
@@ -189,7 +194,7 @@ impl Kafka {
     }
 
     /// Runs a call that blocks on a thread for such calls.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Client<DefaultClientContext>) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, ClusterError> {

@@ -1,8 +1,8 @@
 //! When passes run, and what a pass is.
 
 use super::cluster::{ClusterError, Kafka};
-use super::{apply, drift, plan};
-use crate::app::observe;
+use super::{apply, drift, plan, usage};
+use crate::app::{evidence, observe};
 use crate::error::Outcome;
 use crate::hub::Hub;
 use crate::producers::unfenced;
@@ -64,7 +64,12 @@ async fn pass(
     detailed: &mut Detailed,
 ) -> Result<Duration, ClusterError> {
     age_requests(state).await;
-    let Some((topics, fences)) = observe(state).await else {
+    let Some(Observed {
+        topics,
+        fences,
+        deletions,
+    }) = observe(state).await
+    else {
         return Ok(RETRY);
     };
     let cluster = kafka.look(None).await?;
@@ -79,9 +84,12 @@ async fn pass(
         let place = |revision: &str| hub.place(revision);
         known && unfenced(&producers, &topic.topic_name, fence, place, heard_since).is_empty()
     };
-    let steps = plan::plan(&topics, &cluster, fenced, now());
+    let mut steps = plan::plan(&topics, &cluster, fenced, now());
+    plan::without_deletions(&mut steps, deletions);
     let busy = !steps.is_empty();
     apply::apply(state, kafka, steps, &cluster).await?;
+    usage::gather(state, kafka, &topics, fenced).await?;
+    usage::watch_fences(state, kafka, &topics, &mut detailed.fences).await?;
     let interval = state.settings.reconcile.interval;
     if !busy && detailed.due(interval) {
         detailed.refresh(state, kafka, &topics, &cluster).await?;
@@ -101,6 +109,7 @@ struct Detailed {
     details: drift::Details,
     at: Option<Instant>,
     took: Duration,
+    fences: usage::Looked,
 }
 
 impl Detailed {
@@ -157,9 +166,18 @@ impl Detailed {
     }
 }
 
-/// The rows, and the place in the feed at which each inactive one was fenced.
-async fn observe(state: &State) -> Option<(Vec<Topic>, BTreeMap<String, i64>)> {
-    let read = |connection: &Connection| -> Outcome<_> {
+/// What a pass begins with.
+struct Observed {
+    topics: Vec<Topic>,
+    /// The place in the feed at which each inactive topic was fenced.
+    fences: BTreeMap<String, i64>,
+    /// Whether anything may be deleted.
+    deletions: bool,
+}
+
+async fn observe(state: &State) -> Option<Observed> {
+    let context = state.system();
+    let read = move |connection: &Connection| -> Outcome<_> {
         let topics = store::topics::provisioned(connection)?;
         let mut fences = BTreeMap::new();
         for topic in topics
@@ -169,7 +187,11 @@ async fn observe(state: &State) -> Option<(Vec<Topic>, BTreeMap<String, i64>)> {
             let place = store::changes::fence_of_topic(connection, &topic.topic_name)?;
             fences.insert(topic.topic_name.clone(), place);
         }
-        Ok((topics, fences))
+        Ok(Observed {
+            topics,
+            fences,
+            deletions: evidence::deletions(connection, &context)?,
+        })
     };
     match state.database.read(read).await {
         Ok(found) => Some(found),

@@ -65,6 +65,15 @@ pub fn plan(
     topics.iter().filter_map(step).collect()
 }
 
+/// Leaves deletions out while they are switched off, and those of topics that are never deleted.
+pub fn without_deletions(steps: &mut Vec<Step>, deletions: bool) {
+    steps.retain(|step| match step {
+        Step::StartPurge(topic) => deletions && !topic.never_delete,
+        Step::Delete(_) => deletions,
+        Step::Create(_) | Step::Confirm(_) | Step::Change(_) | Step::Purged(_) => true,
+    });
+}
+
 fn changing(topic: &Topic) -> bool {
     topic.change_request_id.is_some() && topic.purge_started_at.is_none()
 }
@@ -159,6 +168,7 @@ pub(crate) mod tests {
             purge_started_at: None,
             change_request_id: None,
             kafka_id: None,
+            never_delete: false,
             version: 1,
             attempts: 0,
             next_attempt_at: None,

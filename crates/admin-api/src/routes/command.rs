@@ -132,9 +132,11 @@ fn request_hash(request: &HttpRequest, body: &[u8]) -> Vec<u8> {
 pub fn decision(request: &HttpRequest, body: &[u8]) -> Result<Decision, Problem> {
     let mut body = Body::parse(body)?;
     let reason = body.short_text("reason", REASON_CHARS_MAX);
+    let confirm = body.text("confirm");
     body.finish()?;
     Ok(Decision {
         reason,
+        confirm,
         if_match: if_match(request)?,
         changes: None,
     })
@@ -147,6 +149,7 @@ pub fn decision(request: &HttpRequest, body: &[u8]) -> Result<Decision, Problem>
 pub fn approval(request: &HttpRequest, body: &[u8]) -> Result<Decision, Problem> {
     let mut body = Body::parse(body)?;
     let reason = body.short_text("reason", REASON_CHARS_MAX);
+    let confirm = body.text("confirm");
     let changes = body.object("changes").map(|members| {
         let mut part = Body::of(members, "/changes");
         let changes = asked(&mut part);
@@ -157,6 +160,7 @@ pub fn approval(request: &HttpRequest, body: &[u8]) -> Result<Decision, Problem>
     Ok(Decision {
         reason,
         if_match: if_match(request)?,
+        confirm,
         changes: changes.filter(|changes| !changes.is_empty()),
     })
 }

@@ -1,6 +1,7 @@
 //! Requests: what a human decides about.
 
 use super::command::{self, Reply};
+use super::deletion::refresh_evidence;
 use super::{id, listing, page, query, versioned};
 use crate::app::{self, Context, decide};
 use crate::auth::Caller;
@@ -17,7 +18,7 @@ use sluice_model::problem::{Code, FieldError, Problem};
 use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::topic::Decided;
 use sluice_service::http::body::JsonBytes;
-use sluice_service::http::problem::Failure;
+use sluice_service::http::problem::{Failure, internal};
 
 /// Requests, newest first.
 ///
@@ -122,7 +123,15 @@ pub async fn get(
     let found = state.database.read(read).await?;
     let missing = || Problem::new(Code::NotFound, format!("there is no request with id {id}"));
     let found = found.ok_or_else(missing)?;
-    Ok(versioned(&found, found.request.version))
+    let mut shown = serde_json::to_value(&found).map_err(|error| internal(&error))?;
+    let evidence = state
+        .database
+        .read(move |c| store::evidence::of_request(c, id))
+        .await?;
+    if let Some(evidence) = evidence {
+        shown["evidence"] = serde_json::json!(evidence);
+    }
+    Ok(versioned(&shown, found.request.version))
 }
 
 /// Decides about a request: approve, reject, withdraw. The body is `{reason?}`, that of an approval also
@@ -155,6 +164,9 @@ pub async fn decide(
         Event::Approve => command::approval(&request, &body.0)?,
         _ => command::decision(&request, &body.0)?,
     };
+    if event == Event::Approve {
+        refresh_evidence(&state, request_id).await?;
+    }
     let work = move |connection: &Connection, context: &Context| {
         let decided = decide::decide_request(connection, context, request_id, event, &decision)?;
         Reply::new(200, &decided)

@@ -173,6 +173,18 @@ pub fn approved_by_policy(
     Ok(statement.query_row(params![account, since.as_millis()], |row| row.get(0))?)
 }
 
+/// Lets a request need at least so many approvals.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn need_approvals(connection: &Connection, request_id: i64, least: i64) -> Outcome<()> {
+    connection.execute(
+        "UPDATE requests SET approvals_needed = max(approvals_needed, ?2) WHERE request_id = ?1",
+        params![request_id, least],
+    )?;
+    Ok(())
+}
+
 /// One request by its id.
 ///
 /// # Errors

@@ -56,6 +56,17 @@ pub fn find(connection: &Connection, user_id: &str, name: &str) -> Outcome<Optio
         .optional()?)
 }
 
+/// How many users are subscribed to a topic.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn count_of_topic(connection: &Connection, name: &str) -> Outcome<i64> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*) FROM subscriptions s JOIN topics t USING (topic_id) WHERE t.topic_name = ?1",
+    )?;
+    Ok(statement.query_row([name], |row| row.get(0))?)
+}
+
 /// Removes one mapping.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use sluice_model::topic::{ActiveTopic, Route, Stats, Topic};
 
 const COLUMNS: &str = "topic_id, topic_name, status, partitions, replication_factor, configs, created_by, \
     requested_by, owner, description, on_stop, created_at, approved_at, activated_at, deactivated_at, ended_at, \
-    reason, purge_after, purge_started_at, change_request_id, kafka_id, version, attempts, next_attempt_at, last_problem";
+    reason, purge_after, purge_started_at, change_request_id, kafka_id, never_delete, version, attempts, next_attempt_at, last_problem";
 
 fn topic(row: &Row<'_>) -> rusqlite::Result<Topic> {
     Ok(Topic {
@@ -36,6 +36,7 @@ fn topic(row: &Row<'_>) -> rusqlite::Result<Topic> {
         purge_started_at: instant(row.get("purge_started_at")?),
         change_request_id: row.get("change_request_id")?,
         kafka_id: row.get("kafka_id")?,
+        never_delete: row.get("never_delete")?,
         version: row.get("version")?,
         attempts: row.get("attempts")?,
         next_attempt_at: instant(row.get("next_attempt_at")?),
@@ -82,7 +83,7 @@ pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
              replication_factor = :replication_factor, configs = :configs,
              change_request_id = :change_request_id, approved_at = :approved_at, activated_at = :activated_at,
              deactivated_at = :deactivated_at, ended_at = :ended_at, reason = :reason, purge_after = :purge_after,
-             purge_started_at = :purge_started_at, version = :version, attempts = :attempts,
+             purge_started_at = :purge_started_at, never_delete = :never_delete, version = :version, attempts = :attempts,
              next_attempt_at = :next_attempt_at, last_problem = :last_problem
          WHERE topic_id = :topic_id",
         named_params! {
@@ -98,6 +99,7 @@ pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
             ":reason": topic.reason,
             ":purge_after": millis(topic.purge_after),
             ":purge_started_at": millis(topic.purge_started_at),
+            ":never_delete": topic.never_delete,
             ":version": topic.version,
             ":attempts": topic.attempts,
             ":next_attempt_at": millis(topic.next_attempt_at),

@@ -175,12 +175,14 @@ fn beat(topic: &mut Topic, clock: &Clock) -> Option<HeldTopic> {
     // Also what flies with a copy in the spool counts here: a purge must wait for it.
     let in_flight = topic.in_flight.max(u64::from(topic.flying));
     let held_records = topic.held_records();
-    (held_records > 0 || in_flight > 0).then(|| HeldTopic {
+    let records_per_s = topic.ledger.arriving.per_second();
+    // What merely flows is told, too: who wants to delete a topic sees who sends to it.
+    (held_records > 0 || in_flight > 0 || records_per_s > 0).then(|| HeldTopic {
         topic_name: topic.name.to_string(),
         held_records,
         held_bytes: topic.held_bytes(),
         oldest_held_ms: topic.oldest_held_ms(clock),
         in_flight,
-        records_per_s: topic.ledger.arriving.per_second(),
+        records_per_s,
     })
 }

@@ -43,7 +43,7 @@ impl CallError {
 }
 
 /// An owned pointer of librdkafka with the function that frees it.
-struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+pub(super) struct Owned<T>(pub(super) *mut T, pub(super) unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
@@ -58,7 +58,7 @@ impl<T> Drop for Owned<T> {
 ///
 /// # Safety
 /// `text` is null or a valid C string for the time of the call.
-unsafe fn text(text: *const c_char) -> String {
+pub(super) unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
@@ -67,7 +67,7 @@ unsafe fn text(text: *const c_char) -> String {
     text.to_string_lossy().into_owned()
 }
 
-fn c_string(text: &str) -> Result<CString, CallError> {
+pub(super) fn c_string(text: &str) -> Result<CString, CallError> {
     CString::new(text).map_err(|_| CallError::Refused(format!("{text:?} has a zero byte")))
 }
 
@@ -76,7 +76,7 @@ fn millis(limit: Duration) -> i32 {
 }
 
 /// Makes a call and waits for its one event.
-fn call<C: ClientContext>(
+pub(super) fn call<C: ClientContext>(
     client: &Client<C>,
     op: rd::rd_kafka_admin_op_t,
     limit: Duration,

@@ -1,7 +1,7 @@
 //! Asking for topics and deciding about what is asked.
 
 use super::Held;
-use crate::bits::{Badge, When};
+use crate::bits::{Badge, When, bytes};
 use crate::form::{Fault, TopicForm};
 use crate::page::{Shell, Viewer, render};
 use askama::Template;
@@ -10,7 +10,9 @@ use sluice_model::policy::Policy;
 use sluice_model::problem::Problem;
 use sluice_model::producer::ProducerSeen;
 use sluice_model::request::{Kind, Request};
-use std::collections::BTreeSet;
+use sluice_model::time::Timestamp;
+use sluice_model::usage::Evidence;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which requests are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Inbox<'a> {
     pub requests: &'a [Request],
     /// The last heartbeats, to say who waits.
     pub producers: &'a [ProducerSeen],
+    /// The evidence of the deletions among them, by request.
+    pub evidence: &'a BTreeMap<i64, Evidence>,
     /// Whether who asked may also decide.
     pub allow_self_approval: bool,
     /// The cursor of the next page.
@@ -60,8 +64,60 @@ struct Card<'a> {
     decide: bool,
     own: bool,
     is_delete: bool,
+    evidence: Option<EvidenceLines>,
     approvals: Option<String>,
     why_not: Option<&'static str>,
+}
+
+/// The evidence of a deletion, in words.
+#[derive(Debug)]
+struct EvidenceLines {
+    gathered: When,
+    size: String,
+    last_write: When,
+    groups: Vec<String>,
+    producers: String,
+    subscriptions: i64,
+    in_use: Vec<String>,
+}
+
+impl EvidenceLines {
+    fn new(found: &Evidence, now: Timestamp) -> Self {
+        let usage = &found.usage;
+        let records = format!("{} records", usage.records);
+        let groups = usage.groups.iter().map(|group| {
+            let lag = group.lag.map(|lag| format!(", lag {lag}"));
+            let lag = lag.unwrap_or_default();
+            format!(
+                "{} ({}, {} members{lag})",
+                group.group, group.state, group.members
+            )
+        });
+        Self {
+            gathered: When::ago(found.gathered_at, now),
+            size: match found.bytes {
+                Some(about) => {
+                    let about = bytes(u64::try_from(about).unwrap_or_default());
+                    format!("{records}, about {about} ({})", found.bytes_are)
+                }
+                None => records,
+            },
+            last_write: When::exact(usage.last_write_at),
+            groups: groups.collect(),
+            producers: if found.producers.is_empty() {
+                "none".to_owned()
+            } else {
+                let names: Vec<&str> = found.producers.keys().map(String::as_str).collect();
+                format!(
+                    "{}; they hold {} records",
+                    names.join(", "),
+                    found.held_records
+                )
+            },
+            subscriptions: found.subscriptions,
+            in_use: found.in_use.clone(),
+        }
+    }
 }
 
 /// The page at `/ui/requests`.
@@ -101,6 +157,10 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a>
         decide: approver && !barred && !counted,
         own,
         is_delete: request.kind == Kind::Delete,
+        evidence: data
+            .evidence
+            .get(&request.request_id)
+            .map(|found| EvidenceLines::new(found, viewer.now)),
         approvals: approvals(request),
         why_not: match (approver, barred) {
             _ if counted => Some("You have approved it; somebody else must, too."),

@@ -13,6 +13,8 @@ use sluice_model::request::{Asked, Kind, Request, RequestStatus};
 use sluice_model::subscription::{Subscription, SubscriptionStatus};
 use sluice_model::time::Timestamp;
 use sluice_model::topic::{OnStop, Stats, Topic, TopicSpec};
+use sluice_model::usage::{Evidence, Fence, GroupUse, Usage, beside};
+use std::collections::BTreeMap;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_763_730_000_000);
 
@@ -59,6 +61,7 @@ pub(crate) fn sample_topic(name: &str) -> Topic {
         purge_started_at: None,
         change_request_id: None,
         kafka_id: None,
+        never_delete: false,
         version: 2,
         attempts: 3,
         next_attempt_at: Some(NOW.plus_millis(30_000)),
@@ -139,6 +142,49 @@ fn sample_audit() -> Vec<AuditRow> {
             ..Source::default()
         }),
     }]
+}
+
+fn sample_usage() -> Usage {
+    Usage {
+        groups: vec![GroupUse {
+            group: nasty().to_owned(),
+            members: 1,
+            lag: Some(3),
+            ..GroupUse::default()
+        }],
+        ..Usage::default()
+    }
+}
+
+fn sample_fence() -> Fence {
+    let producers = beside(
+        &sample_producers(nasty()),
+        nasty(),
+        Some(1),
+        |_| Some(2),
+        NOW,
+    );
+    Fence {
+        topic_id: 7,
+        topic_name: nasty().to_owned(),
+        fenced: false,
+        since: Some(NOW),
+        revision: Some("a-1".to_owned()),
+        summary: nasty().to_owned(),
+        producers,
+        usage: Some(sample_usage()),
+    }
+}
+
+fn sample_evidence() -> BTreeMap<i64, Evidence> {
+    let found = Evidence {
+        usage: sample_usage(),
+        bytes: Some(7),
+        producers: [(nasty().to_owned(), NOW)].into(),
+        in_use: vec![nasty().to_owned()],
+        ..Evidence::default()
+    };
+    (0..10).map(|request| (request, found.clone())).collect()
 }
 
 fn sample_policy() -> Policy {
@@ -279,11 +325,13 @@ fn a_topic_renders_in_every_state() {
         };
         let (rows, producers) = (sample_audit(), sample_producers(nasty()));
         let request = sample_request(Kind::Delete, "ana");
+        let fence = sample_fence();
         let data = TopicPage {
             topic: &topic_row,
             audit: &rows,
             producers: &producers,
             request: Some(&request),
+            fence: Some(&fence),
         };
         let page = topic(&viewer, &data);
         assert_page(&page);
@@ -298,10 +346,12 @@ fn who_asked_is_told_that_somebody_else_decides() {
         [sample_request(Kind::Create, "ana")],
         [sample_request(Kind::Delete, "sam")],
     );
+    let evidence = sample_evidence();
     let data = |requests, tab| Inbox {
         tab,
         requests,
         producers: &[],
+        evidence: &evidence,
         allow_self_approval: false,
         next: Some("b4"),
     };

@@ -10,6 +10,7 @@ use sluice_model::lifecycle::State;
 use sluice_model::producer::ProducerSeen;
 use sluice_model::request::{Kind, Request};
 use sluice_model::topic::Topic;
+use sluice_model::usage::Fence;
 
 /// What the page of one topic shows.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,8 @@ pub struct TopicPage<'a> {
     pub producers: &'a [ProducerSeen],
     /// Its open request, if any.
     pub request: Option<&'a Request>,
+    /// How its fence stands, if it has one.
+    pub fence: Option<&'a Fence>,
 }
 
 #[derive(Debug, Template)]
@@ -40,6 +43,7 @@ struct Page<'a> {
     producers: Vec<(&'a str, HeldLine<'a>)>,
     audit: Vec<AuditLine>,
     request: Option<&'a Request>,
+    fence: Option<&'a Fence>,
     actions: Actions,
 }
 
@@ -104,6 +108,7 @@ pub fn topic(viewer: &Viewer, data: &TopicPage<'_>) -> String {
             .map(|row| AuditLine::new(row, viewer.now))
             .collect(),
         request: data.request,
+        fence: data.fence,
         actions: actions(viewer, topic, data.request),
     })
 }
@@ -176,7 +181,8 @@ fn actions(viewer: &Viewer, topic: &Topic, request: Option<&Request>) -> Actions
     let approver = viewer.may(Role::Approver);
     let reversible = topic.status == State::Inactive && topic.purge_started_at.is_none();
     let delete_asked = request.is_some_and(|request| request.kind == Kind::Delete);
-    let deletable = reversible && topic.purge_after.is_none() && !delete_asked;
+    let deletable =
+        reversible && !topic.never_delete && topic.purge_after.is_none() && !delete_asked;
     let decidable = !topic.status.is_ended() && topic.purge_started_at.is_none();
     Actions {
         decide: approver && request.is_some(),

@@ -30,6 +30,7 @@ mod socket;
 mod story;
 mod stream;
 mod telemetry;
+mod trust;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_e2e::Outcome;
@@ -169,6 +170,7 @@ fn main() -> ExitCode {
             .map(|(name, test)| calm(name, *test)),
     );
     trials.extend(change::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(trust::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(
         consumers::TESTS

@@ -8,6 +8,7 @@ use crate::app::{
 use crate::auth::require;
 use crate::routes::command::{self, Reply};
 use crate::routes::decisions::verb;
+use crate::routes::deletion::refresh_evidence;
 use crate::routes::id;
 use crate::state::State;
 use crate::store;
@@ -44,6 +45,7 @@ fn decision(form: &FormFields) -> Result<Decision, Problem> {
         reason,
         if_match: Some(version.ok_or_else(missing)?),
         changes: None,
+        confirm: form.get("confirm").map(str::to_owned),
     })
 }
 
@@ -80,6 +82,9 @@ pub(super) async fn decide_request(
     }
     let request_id = id(&request)?;
     let decision = decision(&form)?;
+    if event == Event::Approve {
+        refresh_evidence(&state, request_id).await?;
+    }
     let work = move |connection: &Connection, context: &Context| {
         Reply::new(
             200,

@@ -2,6 +2,7 @@
 
 use super::frame::{Visitor, show, viewer};
 use crate::error::Outcome;
+use crate::routes::deletion::fence_of;
 use crate::routes::{id, query};
 use crate::state::State;
 use crate::store;
@@ -11,11 +12,13 @@ use rusqlite::Connection;
 use sluice_model::lifecycle::State as TopicState;
 use sluice_model::page::{Page, encode};
 use sluice_model::problem::{Code, Problem};
+use sluice_model::request::Kind;
 use sluice_model::topic::Topic;
 use sluice_service::http::problem::Failure;
 use sluice_service::now;
 use sluice_ui::admin::{self, Audit, Inbox, Overview, Subscriptions, Tab, TopicPage, Topics};
 use sluice_ui::form::TopicForm;
+use std::collections::BTreeMap;
 
 /// Rows on one page of a list.
 const ROWS: u32 = 100;
@@ -150,6 +153,11 @@ pub(super) async fn topic(
         )
     };
     let (topic, audit, open) = found.ok_or_else(missing)?;
+    let fence = if topic.status == TopicState::Inactive {
+        Some(fence_of(&state, &topic).await?)
+    } else {
+        None
+    };
     let viewer = viewer(&request, &state, visitor.0).await;
     let producers = state.producers.all();
     let data = TopicPage {
@@ -157,6 +165,7 @@ pub(super) async fn topic(
         audit: &audit,
         producers: &producers,
         request: open.as_ref(),
+        fence: fence.as_ref(),
     };
     Ok(show(admin::topic(&viewer, &data)))
 }
@@ -189,20 +198,30 @@ pub(super) async fn requests(
 ) -> Answer {
     let page = rows(&request)?;
     let decided = query(&request, "tab").as_deref() == Some("decided");
-    let read = move |c: &Connection| {
-        if decided {
-            store::requests::decided(c, page)
+    let read = move |c: &Connection| -> Outcome<_> {
+        let requests = if decided {
+            store::requests::decided(c, page)?
         } else {
-            store::requests::waiting(c, page.before.unwrap_or(0), page.limit)
+            store::requests::waiting(c, page.before.unwrap_or(0), page.limit)?
+        };
+        let mut evidence = BTreeMap::new();
+        for request in requests
+            .iter()
+            .filter(|request| request.kind == Kind::Delete)
+        {
+            let found = store::evidence::of_request(c, request.request_id)?;
+            evidence.extend(found.map(|found| (request.request_id, found)));
         }
+        Ok((requests, evidence))
     };
-    let requests = state.database.read(read).await?;
+    let (requests, evidence) = state.database.read(read).await?;
     let next = next(&requests, |request| request.request_id);
     let viewer = viewer(&request, &state, visitor.0).await;
     let producers = state.producers.all();
     let data = Inbox {
         tab: if decided { Tab::Decided } else { Tab::Pending },
         requests: &requests,
+        evidence: &evidence,
         producers: &producers,
         allow_self_approval: state.rules().policy.allow_self_approval,
         next: next.as_deref(),
