@@ -7,6 +7,7 @@ pub mod app;
 pub mod auth;
 pub mod error;
 pub mod hub;
+pub mod notices;
 pub mod openapi;
 pub mod producers;
 pub mod reconciler;
@@ -62,6 +63,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
 async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
     let http = state.settings.http.clone();
+    let notifier = notices::Notifier::new(&state.settings.notices)?;
     let (listener, _) = bind(&http)?;
     let limits = web::Data::new(BodyLimits::from(&http));
     let data = web::Data::new(state.clone());
@@ -89,6 +91,7 @@ async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
     let server = server.run();
     let handle = server.handle();
     let uses = actix_web::rt::spawn(note_uses(state.clone()));
+    let notifier = notifier.map(|n| actix_web::rt::spawn(n.run(state.clone())));
     let reconciler = actix_web::rt::spawn(reconciler::run(state.clone(), kafka));
     let stop = actix_web::rt::spawn(async move {
         state.shutdown.wait().await;
@@ -98,6 +101,9 @@ async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
     stop.abort();
     uses.abort();
     reconciler.abort();
+    if let Some(notifier) = notifier {
+        notifier.abort();
+    }
     Ok(())
 }
 

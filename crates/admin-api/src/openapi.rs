@@ -1,8 +1,8 @@
 //! The OpenAPI document.
 
 use crate::routes::{
-    apply, audit, decisions, deletion, drift, events, petitions, policy, poll, producers, requests,
-    service, subscriptions, topics,
+    apply, audit, decisions, deletion, drift, events, notices, petitions, policy, poll, producers,
+    requests, service, subscriptions, topics,
 };
 use crate::routes::{teams, tokens};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -19,6 +19,7 @@ use utoipa::{Modify, OpenApi};
         decisions::decide_topic, decisions::request_delete, decisions::activate_by_name,
         requests::list, requests::get, requests::decide,
         petitions::change, petitions::comments, petitions::comment, petitions::decide_many,
+        notices::webhooks, notices::list,
         poll::routes, poll::active, poll::changes, events::events,
         subscriptions::list, subscriptions::add, subscriptions::remove,
         producers::list, producers::heartbeat,

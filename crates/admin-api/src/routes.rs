@@ -8,6 +8,7 @@ pub mod deletion;
 pub mod docs;
 pub mod drift;
 pub mod events;
+pub mod notices;
 pub mod petitions;
 pub mod policy;
 pub mod poll;
@@ -144,6 +145,8 @@ fn following(api: &mut web::ServiceConfig) {
     api.service(web::resource("/routes").route(web::get().to(poll::routes)))
         .service(web::resource("/changes").route(web::get().to(poll::changes)))
         .service(web::resource("/events").route(web::get().to(events::events)))
+        .service(web::resource("/webhooks").route(web::get().to(notices::webhooks)))
+        .service(web::resource("/notices").route(web::get().to(notices::list)))
         .service(web::resource("/producers").route(web::get().to(producers::list)))
         .service(web::resource("/producers/heartbeat").route(web::post().to(producers::heartbeat)));
 }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use sluice_model::access::Role;
+use sluice_model::notice::Format;
 use sluice_model::policy::{self, Policy};
 use sluice_service::config::HttpSettings;
 use sluice_service::kafka::KafkaSettings;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub reconcile: ReconcileSettings,
     /// Producer daemons.
     pub producers: ProducerSettings,
+    /// Who is told of requests and decisions.
+    pub notices: NoticeSettings,
     /// The rules for requests.
     pub policy: Policy,
 }
@@ -156,6 +159,43 @@ pub struct ReconcileSettings {
     pub retry_max: Duration,
 }
 
+/// Who is told of requests and decisions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeSettings {
+    /// `host:port` or `network/bits:port` that webhooks may be at.
+    pub destinations: Vec<String>,
+    /// The address of this console, for links; empty means none.
+    pub link: String,
+    /// How long settled notices stay in the log.
+    #[serde(with = "humantime_serde")]
+    pub keep: Duration,
+    /// The webhooks.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// One webhook.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Its name in the log.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// The file with the secret that bodies are signed with; empty means no signature.
+    #[serde(default)]
+    pub secret_file: PathBuf,
+    /// The actions that it is told of; empty means all about topics.
+    #[serde(default)]
+    pub kinds: Vec<String>,
+    /// The form of the body.
+    #[serde(default)]
+    pub format: Format,
+    /// Told only of this account's requests; empty means everybody's.
+    #[serde(default)]
+    pub account: String,
+}
+
 /// What is known of producer daemons.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +226,7 @@ impl sluice_service::Settings for Settings {
         if self.reconcile.interval < Duration::from_millis(100) {
             faults.push("reconcile.interval is at least 100ms".to_owned());
         }
+        faults.extend(notice_faults(&self.notices));
         let policy = policy::check(&self.policy);
         faults.extend(
             policy
@@ -198,4 +239,21 @@ impl sluice_service::Settings for Settings {
     fn log(&self) -> &LogSettings {
         &self.log
     }
+}
+
+fn notice_faults(notices: &NoticeSettings) -> Vec<String> {
+    let mut faults = match sluice_service::destinations::Destinations::new(&notices.destinations) {
+        Ok(_) => Vec::new(),
+        Err(bad) => bad.iter().map(|fault| format!("notices.{fault}")).collect(),
+    };
+    let mut names: Vec<&str> = notices
+        .webhooks
+        .iter()
+        .map(|hook| hook.name.as_str())
+        .collect();
+    names.sort_unstable();
+    if names.iter().any(|name| name.is_empty()) || names.windows(2).any(|pair| pair[0] == pair[1]) {
+        faults.push("notices.webhooks need a name each, and every name once".to_owned());
+    }
+    faults
 }

@@ -10,6 +10,7 @@ pub mod comments;
 pub mod drift;
 pub mod evidence;
 pub mod idempotency;
+pub mod notices;
 pub mod policies;
 pub mod requests;
 pub mod subscriptions;

@@ -16,12 +16,10 @@ pub mod clusters;
 pub mod confine;
 pub mod context;
 pub mod dead_letter;
-pub mod destinations;
 pub mod follow;
 pub mod governed;
 pub mod manager;
 pub mod openapi;
-pub mod outgoing;
 pub mod processors;
 pub mod redact;
 pub mod relay;
@@ -34,6 +32,8 @@ pub mod store;
 pub mod stream;
 pub mod watermark;
 pub mod worker;
+
+pub use sluice_service::{destinations, outgoing};
 
 use sluice_service::Identity;
 

@@ -189,8 +189,12 @@ pub fn scrub(value: &mut Value) {
     }
 }
 
-/// Takes tokens of ours out of a text.
+/// Hexadecimal digits that are taken for a key.
+const HEX_KEY_DIGITS: usize = 64;
+
+/// Takes tokens of ours, and keys of hexadecimal digits, out of a text.
 pub fn scrub_text(text: &mut String) {
+    scrub_hex(text);
     let (mark, rest_min) = TOKEN_MARK;
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find(mark)) {
@@ -225,6 +229,25 @@ pub struct ChainProblem {
     pub seq: i64,
     /// `edited`, `missing`, or `tail` (the file beside the database knows a later head).
     pub kind: String,
+}
+
+fn scrub_hex(text: &mut String) {
+    let mut from = 0;
+    while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+        let start = rest
+            .find(|c: char| c.is_ascii_hexdigit())
+            .map_or(text.len(), |at| from + at);
+        let run = text.get(start..).unwrap_or_default();
+        let length = run
+            .find(|c: char| !c.is_ascii_hexdigit())
+            .unwrap_or(run.len());
+        if length >= HEX_KEY_DIGITS {
+            text.replace_range(start..start + length, REDACTED);
+            from = start + REDACTED.len();
+        } else {
+            from = start + length.max(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -309,5 +332,8 @@ mod tests {
             "prefix": "sluice_abc"
         });
         assert_eq!(document, expected);
+        let mut text = format!("é {}, and deadbeef stays", "0a".repeat(32));
+        scrub_text(&mut text);
+        assert_eq!(text, "é [redacted], and deadbeef stays");
     }
 }

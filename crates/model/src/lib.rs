@@ -15,6 +15,7 @@ pub mod consumer;
 pub mod drift;
 pub mod lifecycle;
 pub mod name;
+pub mod notice;
 pub mod page;
 pub mod policy;
 pub mod problem;

@@ -6,11 +6,16 @@
 
 pub mod backoff;
 pub mod config;
+#[cfg(feature = "outgoing")]
+pub mod destinations;
+pub mod failpoint;
 pub mod health;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "outgoing")]
+pub mod outgoing;
 pub mod secret;
 pub mod shutdown;
 #[cfg(feature = "sqlite")]

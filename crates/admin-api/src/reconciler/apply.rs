@@ -9,7 +9,7 @@ use crate::state::State;
 use crate::store;
 use rdkafka::admin::ResourceSpecifier;
 use sluice_model::topic::Topic;
-use sluice_service::{backoff, now};
+use sluice_service::{backoff, failpoint, now};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,9 @@ pub async fn apply(
 }
 
 async fn create_chunk(state: &State, kafka: &Kafka, topics: &[Topic]) -> Result<(), ClusterError> {
+    failpoint::pass("create.begun");
     let outcomes = kafka.create(topics).await?;
+    failpoint::pass("create.done");
     let mut created = Vec::new();
     for (topic, outcome) in topics.iter().zip(outcomes) {
         match outcome {
@@ -126,8 +128,13 @@ async fn confirm(
     let topic_id = topic.topic_id;
     let done = state
         .database
-        .write(move |c| observe::provisioned(c, &context, topic_id))
+        .write(move |c| {
+            let done = observe::provisioned(c, &context, topic_id);
+            failpoint::pass("provisioned.written");
+            done
+        })
         .await;
+    failpoint::pass("provisioned.committed");
     match done {
         Ok(topic) => {
             metrics::counter!("admin_api_topics_provisioned_total").increment(1);
@@ -176,8 +183,13 @@ async fn change(
     let (context, topic_id) = (state.system(), topic.topic_id);
     let written = state
         .database
-        .write(move |c| observe::changed(c, &context, topic_id, request_id))
+        .write(move |c| {
+            let done = observe::changed(c, &context, topic_id, request_id);
+            failpoint::pass("changed.written");
+            done
+        })
         .await;
+    failpoint::pass("changed.committed");
     match written {
         Ok(_) => tracing::info!(topic.name = topic.topic_name, "topic is changed"),
         Err(error) => tracing::error!(topic.id = topic_id, error = %error, "write a change down"),
@@ -205,6 +217,7 @@ async fn bring(
     let want = usize::try_from(topic.partitions).unwrap_or_default();
     if seen.partitions < want {
         kafka.grow(&name, want).await?;
+        failpoint::pass("change.grown");
     }
     let names = [name.clone()];
     let have = kafka.set_configs(&names).await?.remove(&name);
@@ -212,6 +225,7 @@ async fn bring(
     let changes = alterations(&base, &topic.configs, &have.unwrap_or_default());
     if !changes.is_empty() {
         kafka.alter(name.clone(), changes).await?;
+        failpoint::pass("change.altered");
     }
     let deadline = Instant::now() + LEADERS_WAIT;
     loop {
@@ -243,6 +257,7 @@ async fn start_purge(state: &State, kafka: &Kafka, topic: &Topic) -> Result<(), 
         .database
         .write(move |c| observe::start_purge(c, &context, topic_id, version))
         .await;
+    failpoint::pass("purge.started");
     match started {
         Ok(Some(topic)) => delete(state, kafka, &topic).await,
         Ok(None) => Ok(()),
@@ -254,7 +269,9 @@ async fn start_purge(state: &State, kafka: &Kafka, topic: &Topic) -> Result<(), 
 }
 
 async fn delete(state: &State, kafka: &Kafka, topic: &Topic) -> Result<(), ClusterError> {
-    match kafka.delete(&topic.topic_name).await {
+    let deleted = kafka.delete(&topic.topic_name).await;
+    failpoint::pass("delete.done");
+    match deleted {
         // Another pass follows at once and writes it down when the metadata shows it gone.
         Ok(()) => state.nudge.notify_one(),
         Err(error @ ClusterError::Unreachable(_)) => return Err(error),
@@ -268,7 +285,11 @@ async fn purged(state: &State, topic: &Topic) {
     let topic_id = topic.topic_id;
     match state
         .database
-        .write(move |c| observe::purged(c, &context, topic_id))
+        .write(move |c| {
+            let done = observe::purged(c, &context, topic_id);
+            failpoint::pass("purged.written");
+            done
+        })
         .await
     {
         Ok(topic) => {

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use sluice_model::lifecycle::State as TopicState;
 use sluice_model::time::Timestamp;
 use sluice_model::topic::Topic;
-use sluice_service::now;
+use sluice_service::{failpoint, now};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,7 @@ async fn pass(
         return Ok(RETRY);
     };
     let cluster = kafka.look(None).await?;
+    failpoint::pass("pass.observed");
     let producers = state.producers.all();
     let fresh = i64::try_from(state.settings.producers.fresh.as_millis()).unwrap_or(i64::MAX);
     let heard_since = now().plus_millis(-fresh);

@@ -274,7 +274,9 @@ fn group_use(
 /// Records whose sizes are looked at.
 const SAMPLE_RECORDS: i64 = 20;
 /// How long that may take.
-const SAMPLE_WAIT: Duration = Duration::from_millis(1500);
+const SAMPLE_WAIT: Duration = Duration::from_secs(3);
+/// After so long without another one there are no more.
+const SAMPLE_QUIET: Duration = Duration::from_millis(200);
 
 impl Kafka {
     /// The average bytes of keys and values of a topic's newest records; none when they cannot be read in time.
@@ -304,7 +306,13 @@ fn sample(mut config: ClientConfig, name: &str, partitions: i32) -> Option<i64> 
     let (mut count, mut bytes) = (0, 0);
     while count < SAMPLE_RECORDS {
         let left = deadline.saturating_duration_since(Instant::now());
-        let Some(Ok(record)) = consumer.poll(left.min(SAMPLE_WAIT / 3)) else {
+        // The first one takes a connection; the others come with it.
+        let wait = if count == 0 {
+            left
+        } else {
+            left.min(SAMPLE_QUIET)
+        };
+        let Some(Ok(record)) = consumer.poll(wait) else {
             break;
         };
         count += 1;

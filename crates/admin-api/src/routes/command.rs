@@ -15,6 +15,7 @@ use sluice_model::body::Body;
 use sluice_model::problem::{Code, Problem};
 use sluice_model::request::Asked;
 use sluice_model::topic::REASON_CHARS_MAX;
+use sluice_service::failpoint;
 use sluice_service::http::problem::Failure;
 
 /// The longest `Idempotency-Key`.
@@ -87,7 +88,13 @@ pub async fn run(
         idempotency::keep(connection, &account, &key, &kept, context.now)?;
         Ok(reply)
     };
+    let work = move |connection: &Connection| {
+        let done = work(connection);
+        failpoint::pass("command.written");
+        done
+    };
     let reply = state.database.write(work).await?;
+    failpoint::pass("command.committed");
     state.nudge.notify_one();
     Ok(reply)
 }

@@ -59,6 +59,16 @@ pub fn hash_of(connection: &Connection, seq: i64) -> Outcome<Option<String>> {
     Ok(statement.query_row([seq], |row| row.get(0)).optional()?)
 }
 
+/// One row.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn by_seq(connection: &Connection, seq: i64) -> Outcome<Option<AuditRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_row([seq], row).optional()?)
+}
+
 /// Appends a row to the chain; its `seq` is set here, and secrets are taken out of it.
 ///
 /// # Errors

@@ -33,6 +33,11 @@ pub struct Answer {
 pub type Step = Box<dyn Fn(&[Answer]) -> TestRequest>;
 
 pub fn open(directory: &Path) -> State {
+    open_with(directory, &[])
+}
+
+/// The same, with settings of its own.
+pub fn open_with(directory: &Path, more: &[String]) -> State {
     let mut accounts = Vec::new();
     for (account, role) in [
         ("ada", "admin"),
@@ -49,10 +54,11 @@ pub fn open(directory: &Path) -> State {
             "{{account='{account}',roles=['{role}'],token_file='{file}'}}"
         ));
     }
-    let set = vec![
+    let mut set = vec![
         format!("bootstrap_tokens=[{}]", accounts.join(",")),
         format!("database.path={}", directory.join("admin.db").display()),
     ];
+    set.extend_from_slice(more);
     let settings: Settings = load(
         &IDENTITY,
         &Flags {
@@ -68,7 +74,11 @@ pub fn open(directory: &Path) -> State {
 /// Runs requests one after another against the routes.
 pub fn run(steps: Vec<Step>) -> Vec<Answer> {
     let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path());
+    run_on(open(directory.path()), steps)
+}
+
+/// The same on a state that is open.
+pub fn run_on(state: State, steps: Vec<Step>) -> Vec<Answer> {
     actix_web::rt::System::new().block_on(async move {
         let app = App::new()
             .app_data(web::Data::new(state.clone()))

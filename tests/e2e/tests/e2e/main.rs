@@ -13,6 +13,7 @@ mod cluster;
 mod console;
 mod consumers;
 mod crash;
+mod crash_governance;
 mod durability;
 mod fair;
 mod flow;
@@ -85,6 +86,8 @@ static ROUGH: Shared = Shared {
     brokers: 1,
     settings: &[
         "producer.auto_request=true",
+        "admin-api.lifecycle.grace=0s",
+        "admin-api.producers.fresh=3s",
         "consumer-api.consumers.retry_max=1s",
         // Small batches have many commits to die at.
         "consumer-api.consumers.batch_records=500",
@@ -170,6 +173,11 @@ fn main() -> ExitCode {
             .map(|(name, test)| calm(name, *test)),
     );
     trials.extend(change::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(
+        crash_governance::TESTS
+            .iter()
+            .map(|(name, test)| rough(name, *test)),
+    );
     trials.extend(trust::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(

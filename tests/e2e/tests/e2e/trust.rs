@@ -10,18 +10,21 @@ use std::time::Duration;
 /// The tests of this file.
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
-        "the audit says who, for whom and from where; it is searched, exported and verified",
+        "trusted: the audit says who, for whom and from where; it is searched, exported and verified",
         audit,
     ),
     (
-        "a topic that is still read is deleted only by two who type its name",
+        "trusted: a topic that is still read is deleted only by two who type its name",
         deletion_in_use,
     ),
     (
-        "a label and a switch stop deletions that were approved",
+        "trusted: a label and a switch stop deletions that were approved",
         label_and_switch,
     ),
-    ("a feed that does not go back far enough says so", gone),
+    (
+        "trusted: a feed that does not go back far enough says so",
+        gone,
+    ),
 ];
 
 fn audit(stack: &Stack) -> Outcome {
@@ -111,7 +114,8 @@ fn deletion_in_use(stack: &Stack) -> Outcome {
     let id = stack.active_topic(topic)?;
     let mut sender = stack.lines()?;
     for n in 0..3 {
-        sender.send(&json!({"topic": topic, "value": {"n": n}}).to_string())?;
+        let record = json!({"topic": topic, "value": {"n": n}});
+        sender.send(&format!("{record}\n"))?;
     }
     sender.acked(3)?;
     let reader = reader(stack, topic, "trust-readers")?;

@@ -2,14 +2,10 @@
 
 use crate::batch::Entry;
 use crate::processors::SinkError;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
-use sluice_service::secret::Secret;
+pub(super) use sluice_service::outgoing::{SIGNATURE, signature};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The header with the signatures.
-pub(super) const SIGNATURE: &str = "Sluice-Signature";
 /// The longest wait that a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -26,24 +22,6 @@ pub(super) fn key(consumer: &str, topic_id: i64, group: &[&Entry<'_>]) -> String
         let _in_memory = write!(key, "-{}", last.offset);
     }
     key
-}
-
-/// The signatures of a body at an instant, newest secret first.
-pub(super) fn signature(secrets: &[Secret], seconds: i64, body: &[u8]) -> String {
-    let mut text = format!("t={seconds}");
-    for secret in secrets {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else {
-            continue; // HMAC takes keys of every length.
-        };
-        mac.update(seconds.to_string().as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        text.push_str(",v1=");
-        for byte in mac.finalize().into_bytes() {
-            let _in_memory = write!(text, "{byte:02x}");
-        }
-    }
-    text
 }
 
 /// What an answer's status means.
@@ -76,6 +54,7 @@ mod tests {
     use super::*;
     use crate::processors::conformance::entries;
     use sluice_model::consumer::FailureClass::{Environment, Poison, Transient};
+    use sluice_service::secret::Secret;
 
     #[test]
     fn keys_name_the_place_of_the_records() {

@@ -2,10 +2,17 @@
 //! that moment. No redirects, no proxy of the environment.
 
 use crate::destinations::Destinations;
+use crate::secret::Secret;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use sha2::Sha256;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// The header with the signatures of a body.
+pub const SIGNATURE: &str = "Sluice-Signature";
 
 /// Time for one connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,6 +86,24 @@ impl Resolve for Guard {
     }
 }
 
+/// The signatures of a body at an instant, newest secret first.
+pub fn signature(secrets: &[Secret], seconds: i64, body: &[u8]) -> String {
+    let mut text = format!("t={seconds}");
+    for secret in secrets {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else {
+            continue; // HMAC takes keys of every length.
+        };
+        mac.update(seconds.to_string().as_bytes());
+        mac.update(b".");
+        mac.update(body);
+        text.push_str(",v1=");
+        for byte in mac.finalize().into_bytes() {
+            let _in_memory = write!(text, "{byte:02x}");
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,7 +116,7 @@ mod tests {
 
     /// Whether anything connected to a listener while a URL on its port was asked for.
     fn reaches(destinations: &[String], host: &str, listener: &std::net::TcpListener) -> bool {
-        sluice_service::tls::install_crypto();
+        crate::tls::install_crypto();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let destinations = Destinations::new(destinations)
