@@ -171,7 +171,8 @@ fn leaderless(stack: &Stack) -> Outcome {
     let topics: Vec<String> = (0..99).map(|n| format!("cluster.other.{n}")).collect();
     let mut ids = Vec::new();
     for topic in &topics {
-        let body = json!({"name": topic, "partitions": 1, "replication_factor": 2});
+        // With two of three replicas alive, acks=all and the least number of replicas still go.
+        let body = json!({"name": topic, "partitions": 1, "replication_factor": 3});
         let id = stack.request(&body)?;
         let approve = format!("/api/topics/{id}/approve");
         admin.post_empty(&approve)?.expect(200)?;
