@@ -18,7 +18,9 @@ pub(crate) struct Bench {
 impl Bench {
     /// Of the stack whose `stack.json` is at `path`.
     pub(crate) fn new(path: &Path, only: Vec<String>, rounds: usize) -> Outcome<Self> {
-        let facts = std::fs::read_to_string(path)?;
+        // Other programs are told of it, who have directories of their own.
+        let path = std::fs::canonicalize(path)?;
+        let facts = std::fs::read_to_string(&path)?;
         Ok(Self {
             dir: path.parent().unwrap_or(Path::new(".")).to_owned(),
             facts: serde_json::from_str(&facts)?,

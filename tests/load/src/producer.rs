@@ -16,12 +16,13 @@ use sluice_e2e::Outcome;
 
 /// The parts in order.
 const PARTS: &[Part] = &[
+    // First: what a process under load has given back to its allocator would hide what they take.
+    ("idle", idle::run),
     ("lines", lines::run),
     ("peers", peers::run),
     ("latency", latency::run),
     ("http", http::run),
     ("held", held::run),
-    ("idle", idle::run),
     // Last, because it stops Kafka.
     ("outage", outage::run),
 ];
