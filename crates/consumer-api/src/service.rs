@@ -26,6 +26,7 @@ use sluice_service::health::Health;
 use sluice_service::http::body::BodyLimits;
 use sluice_service::http::cookie::Sessions;
 use sluice_service::http::track::track;
+use sluice_service::kafka::memory;
 use sluice_service::shutdown::Shutdown;
 use sluice_service::{http, telemetry, tls};
 use std::net::{SocketAddr, TcpListener};
@@ -45,6 +46,7 @@ const COOKIE: &str = "sluice_consumer_session";
 /// # Errors
 /// When it cannot start: its address, database or directories cannot be used.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    memory::share_arenas();
     telemetry::metrics();
     let shutdown = Shutdown::on_signals().context("handle signals")?;
     actix_web::rt::System::new().block_on(serve(settings, shutdown))
@@ -207,6 +209,7 @@ fn watch_kafka(context: &Context) -> anyhow::Result<()> {
                     KAFKA_RETRY
                 }
             };
+            memory::give_back();
             std::thread::park_timeout(pause);
         }
     };

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod consume;
+pub mod memory;
 pub mod produce;
 pub mod reports;
 pub mod usage;

@@ -33,6 +33,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Bytes that a small record stands for when what is fetched ahead is counted in records.
 const SMALL_RECORD_BYTES: u64 = 400;
 
+/// Records that a consumer keeps room for between batches.
+const MESSAGES_KEPT: usize = 1000;
+
 type Client = BaseConsumer<Context>;
 
 fn config(job: &Job, prefetch: u64) -> std::io::Result<ClientConfig> {
@@ -150,6 +153,7 @@ impl<'c> Batch<'c> {
 
     fn clear(&mut self) {
         self.messages.clear();
+        self.messages.shrink_to(MESSAGES_KEPT);
         self.bytes = 0;
         self.since = None;
     }

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 const UNSAFE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const UNSAFE_AGE_MAX: Duration = Duration::from_millis(250);
 
+/// Room for lines that is kept when they are safe: many consumers are idle after a burst.
+const LINES_KEPT: usize = 64 * 1024;
+
 /// The sink.
 #[derive(Debug)]
 pub(super) struct Append {
@@ -82,6 +85,8 @@ impl Append {
             self.held.advance(topic, partition, next);
         }
         open.written = Positions::default();
+        open.lines.bytes.clear();
+        open.lines.bytes.shrink_to(LINES_KEPT);
         open.saved_length = open.length;
         open.since = None;
         Ok(())
