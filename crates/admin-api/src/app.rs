@@ -16,10 +16,13 @@ pub mod observe;
 mod petition;
 pub mod policy;
 pub mod request_topic;
+pub mod sessions;
+pub mod setup;
 pub mod subscribe;
 pub mod teams;
 pub mod tokens;
 mod transition;
+pub mod users;
 
 use crate::error::{AppError, Outcome};
 use rusqlite::Connection;
@@ -86,6 +89,14 @@ fn request(connection: &Connection, request_id: i64) -> Outcome<Request> {
         )
     };
     Ok(found.ok_or_else(missing)?)
+}
+
+/// Refuses a credential that is narrowed to other topics.
+fn check_reach(context: &Context, topic_name: &str) -> Outcome<()> {
+    Ok(crate::auth::scopes::check_topic(
+        &context.actor,
+        topic_name,
+    )?)
 }
 
 /// The bound on what one account may leave open.
@@ -205,6 +216,9 @@ fn record_about(
     after: Option<&impl serde::Serialize>,
     about: About<'_>,
 ) -> Outcome<()> {
+    if let Some(name) = about.topic_name {
+        check_reach(context, name)?;
+    }
     let row = AuditRow {
         seq: 0,
         at: context.now,

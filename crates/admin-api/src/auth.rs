@@ -1,8 +1,12 @@
 //! Who calls: tokens by their hashes, and what a handler asks of its caller.
 
 pub mod directory;
+pub mod password;
+pub mod scopes;
+pub mod sign_in;
+pub mod throttle;
 
-pub use directory::Tokens;
+pub use directory::{Tokens, Verified};
 
 use crate::settings::BootstrapToken;
 use crate::state::State;
@@ -81,18 +85,45 @@ pub fn require(actor: &Actor, needed: Role) -> Result<(), Problem> {
     Err(Problem::new(Code::Forbidden, detail))
 }
 
+/// The caller of a handler together with which credential it used.
+#[derive(Clone, Debug)]
+pub struct Credential(pub Verified);
+
+/// Who stands behind a request, if its scopes leave the call open.
+///
+/// # Errors
+/// 401 without a valid credential, 403 for a scope.
+pub fn identify(request: &HttpRequest) -> Result<Verified, Failure> {
+    let Some(state) = request.app_data::<web::Data<State>>() else {
+        return Err(internal(&"the app has no state"));
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let known = state
+        .tokens
+        .identify_whole(credential::token(request), reads, now())?;
+    let pattern = request.match_pattern().unwrap_or_default();
+    let last = request.path().rsplit('/').next().unwrap_or_default();
+    scopes::check(
+        &known.actor,
+        scopes::needed(request.method(), &pattern, last),
+    )?;
+    Ok(known)
+}
+
 impl FromRequest for Caller {
     type Error = Failure;
     type Future = Ready<Result<Self, Failure>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let Some(state) = request.app_data::<web::Data<State>>() else {
-            return ready(Err(internal(&"the app has no state")));
-        };
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let actor = state
-            .tokens
-            .identify(credential::token(request), reads, now());
-        ready(actor.map(Self).map_err(Failure::from))
+        ready(identify(request).map(|known| Self(known.actor)))
+    }
+}
+
+impl FromRequest for Credential {
+    type Error = Failure;
+    type Future = Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).map(Self))
     }
 }

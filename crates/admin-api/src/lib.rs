@@ -64,7 +64,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
     let http = state.settings.http.clone();
     let notifier = notices::Notifier::new(&state.settings.notices)?;
-    let (listener, _) = bind(&http)?;
+    let (listener, address) = bind(&http)?;
+    state.announce_setup(address)?;
+    prepare_passwords(&state);
     let limits = web::Data::new(BodyLimits::from(&http));
     let data = web::Data::new(state.clone());
     let factory = {
@@ -105,6 +107,12 @@ async fn serve(state: State, kafka: Kafka) -> anyhow::Result<()> {
         notifier.abort();
     }
     Ok(())
+}
+
+/// Makes the hash that stands for unknown users beside the start, which does not wait for it.
+fn prepare_passwords(state: &State) {
+    let passwords = state.passwords.clone();
+    let _detached = tokio::task::spawn_blocking(move || passwords.prepare());
 }
 
 /// Notes now and then when tokens were last used.

@@ -4,7 +4,7 @@ use crate::routes::{
     apply, audit, decisions, deletion, drift, events, notices, petitions, policy, poll, producers,
     requests, service, subscriptions, topics,
 };
-use crate::routes::{teams, tokens};
+use crate::routes::{sessions, teams, tokens, users};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -27,6 +27,8 @@ use utoipa::{Modify, OpenApi};
         tokens::list, tokens::create, tokens::revoke,
         teams::list, teams::get, teams::create, teams::change, teams::remove,
         teams::add_member, teams::remove_member,
+        users::list, users::get, users::create, users::change, users::change_password,
+        sessions::start, sessions::end, sessions::set_up,
     ),
     modifiers(&Bearer)
 )]

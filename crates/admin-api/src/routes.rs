@@ -15,11 +15,13 @@ pub mod poll;
 pub mod producers;
 pub mod requests;
 pub mod service;
+pub mod sessions;
 pub mod subscriptions;
 pub mod teams;
 pub mod tokens;
 pub mod topics;
 pub mod ui;
+pub mod users;
 
 use crate::state::State;
 use actix_web::http::header;
@@ -71,6 +73,23 @@ fn about_the_service(api: &mut web::ServiceConfig) {
 
 fn about_access(api: &mut web::ServiceConfig) {
     api.service(
+        web::resource("/users")
+            .route(web::get().to(users::list))
+            .route(web::post().to(users::create)),
+    )
+    .service(
+        web::resource("/users/{account}")
+            .route(web::get().to(users::get))
+            .route(web::patch().to(users::change)),
+    )
+    .service(web::resource("/whoami/password").route(web::put().to(users::change_password)))
+    .service(
+        web::resource("/sessions")
+            .route(web::post().to(sessions::start))
+            .route(web::delete().to(sessions::end)),
+    )
+    .service(web::resource("/setup").route(web::post().to(sessions::set_up)))
+    .service(
         web::resource("/tokens")
             .route(web::get().to(tokens::list))
             .route(web::post().to(tokens::create)),

@@ -1,6 +1,9 @@
 //! What every handler and the reconciler share.
 
 use crate::app::Context;
+use crate::auth::password::Passwords;
+use crate::auth::sign_in::Setup;
+use crate::auth::throttle::Throttle;
 use crate::auth::{Tokens, read_bootstrap};
 use crate::error::AppError;
 use crate::hub::{Heads, Hub};
@@ -22,6 +25,7 @@ use sluice_service::now;
 use sluice_service::shutdown::Shutdown;
 use sluice_service::sqlite::Database;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
@@ -53,6 +57,12 @@ pub struct State {
     pub tokens: Arc<Tokens>,
     /// One reading of the credentials at a time, so that an older one never replaces a newer one.
     access_gate: Arc<tokio::sync::Mutex<()>>,
+    /// Where passwords are hashed and checked.
+    pub passwords: Passwords,
+    /// How often somebody may try to sign in.
+    pub throttle: Throttle,
+    /// The way to the first admin.
+    pub setup: Setup,
     /// Where long polls wait.
     pub hub: Hub,
     /// The daemons that were heard.
@@ -93,9 +103,6 @@ impl State {
             tokens.map_err(|e: AppError| anyhow::anyhow!("read the tokens and the policy: {e}"))?;
         let (version, policy) = policy.unwrap_or_else(|| (0, settings.policy.clone()));
         let tokens = Tokens::new(tokens, &settings);
-        if !tokens.has_admin() {
-            tracing::warn!("no account is admin: add one to bootstrap_tokens");
-        }
         Ok(Self {
             rules: Arc::new(RwLock::new(Rules {
                 version,
@@ -104,6 +111,9 @@ impl State {
             database,
             tokens: Arc::new(tokens),
             access_gate: Arc::default(),
+            passwords: Passwords::default(),
+            throttle: Throttle::new(&settings.sessions),
+            setup: Setup::default(),
             hub,
             producers: Arc::default(),
             drift: Arc::default(),
@@ -111,10 +121,41 @@ impl State {
             gathered: Arc::default(),
             nudge: Arc::default(),
             health: Health::default(),
-            sessions: Sessions::new("sluice_admin", settings.http.tls()),
+            sessions: Sessions::new("sluice_admin", settings.http.tls())
+                .lasting(settings.sessions.idle, settings.sessions.max),
             settings: Arc::new(settings),
             shutdown,
         })
+    }
+
+    /// Opens the way to the first admin when nobody is one: prints its address and leaves it in a file that
+    /// only the service's user can read.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn announce_setup(&self, address: std::net::SocketAddr) -> anyhow::Result<()> {
+        remove_setup_file(&self.settings);
+        if self.tokens.has_admin() {
+            return Ok(());
+        }
+        let secret = self
+            .setup
+            .open()
+            .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        let scheme = if self.settings.http.tls() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{address}/ui/setup?secret={secret}");
+        let file = setup_file(&self.settings);
+        let mut options = std::fs::File::options();
+        let made = options.write(true).create_new(true).mode(0o600).open(&file);
+        let mut made = made.with_context(|| format!("make {}", file.display()))?;
+        writeln!(made, "{url}")?;
+        // The one secret that is meant to be read here: it works once, and ends with this process.
+        tracing::warn!(setup_url = url, file = %file.display(), "no account is admin: open this address to make the first one");
+        Ok(())
     }
 
     /// Lets what the store says about tokens, users and teams count from now on.
@@ -191,6 +232,24 @@ fn source() -> Source {
     }
 }
 
+/// Where the address of the set-up is left.
+fn setup_file(settings: &Settings) -> std::path::PathBuf {
+    let mut path = settings.database.path.as_os_str().to_owned();
+    path.push(".setup-url");
+    path.into()
+}
+
+/// Removes the address of a set-up that is over.
+pub fn remove_setup_file(settings: &Settings) {
+    let file = setup_file(settings);
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(error = %error, file = %file.display(), "remove the address of the set-up");
+        }
+        _ => {}
+    }
+}
+
 fn open_database(settings: &Settings, hub: Hub) -> anyhow::Result<Database> {
     let path = &settings.database.path;
     let heads_file = settings.database.audit_heads();
@@ -237,7 +296,6 @@ fn check_head(connection: &Connection, noted: Option<&(i64, String)>) {
 fn note_head(connection: &Connection, file: &Path, noted: &mut i64) -> anyhow::Result<()> {
     let (seq, hash) = store::audit::head(connection)?;
     if seq > *noted {
-        use std::os::unix::fs::OpenOptionsExt as _;
         let mut options = std::fs::File::options();
         let mut heads = options.append(true).create(true).mode(0o600).open(file)?;
         writeln!(heads, "{seq} {hash}")?;

@@ -18,6 +18,7 @@ pub mod switches;
 pub mod teams;
 pub mod tokens;
 pub mod topics;
+pub mod users;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde::de::DeserializeOwned;

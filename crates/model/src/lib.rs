@@ -22,6 +22,7 @@ pub mod problem;
 pub mod producer;
 pub mod record;
 pub mod request;
+pub mod scope;
 pub mod subscription;
 pub mod time;
 pub mod token;

@@ -44,13 +44,14 @@ pub enum Code {
     UnknownProcessor,
     HoldFull,
     Busy,
+    TooManyAttempts,
     Internal,
     Unavailable,
     StorageFull,
 }
 
 /// Every code, for the catalogue.
-pub const CODES: [Code; 35] = [
+pub const CODES: [Code; 36] = [
     Code::MalformedJson,
     Code::WrongType,
     Code::MalformedRequest,
@@ -83,6 +84,7 @@ pub const CODES: [Code; 35] = [
     Code::UnknownProcessor,
     Code::HoldFull,
     Code::Busy,
+    Code::TooManyAttempts,
     Code::Internal,
     Code::Unavailable,
     Code::StorageFull,
@@ -155,6 +157,7 @@ impl Code {
             Self::UnknownProcessor => (422, "unknown_processor", "There is no such processor"),
             Self::HoldFull => (429, "hold_full", "The hold of this topic is full"),
             Self::Busy => (429, "busy", "Too much is waiting already; try again"),
+            Self::TooManyAttempts => (429, "too_many_attempts", "Too many attempts; wait a little"),
             Self::Internal => (500, "internal", "Something failed inside"),
             Self::Unavailable => (
                 503,

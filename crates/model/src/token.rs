@@ -21,7 +21,8 @@ pub struct TokenInfo {
     /// Narrower limits; empty means all that the roles allow.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// `bootstrap` (of the configuration) or `api`.
+    /// `bootstrap` (of the configuration), `api` (of an admin), `personal` (of the user itself) or `session`
+    /// (of a sign-in).
     pub source: String,
     /// Who made it.
     #[serde(default)]
@@ -39,10 +40,15 @@ pub struct TokenInfo {
 /// The body of `POST /api/tokens`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NewToken {
-    /// Whose it will be.
-    pub account: String,
-    /// What it may do.
-    pub roles: Vec<Role>,
+    /// Whose it will be; your own account when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// What it may do; all that you may when absent and it is for your own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<Role>>,
+    /// Narrower limits, see [`crate::scope`]: `records:send`, `topic:line.*`, ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

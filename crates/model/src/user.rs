@@ -107,6 +107,18 @@ pub struct SignIn {
     pub password: String,
 }
 
+/// The body of `POST /api/setup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SetUp {
+    /// The one-time secret.
+    pub secret: String,
+    /// The first admin's account.
+    pub account: String,
+    /// Its password; without one the answer has a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
 /// A team.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Team {

@@ -1,5 +1,6 @@
 //! The pages of governance.
 
+mod access;
 mod activity;
 mod drift;
 mod overview;
@@ -7,6 +8,7 @@ mod requests;
 mod topic;
 mod topics;
 
+pub use access::{AccessPage, access, first_token, setup};
 pub use activity::{Audit, AuditWanted, Subscriptions, audit, producers, subscriptions};
 pub use drift::drift;
 pub use overview::{Overview, overview};

@@ -64,6 +64,11 @@ impl Service {
                     word: "Drift",
                 },
                 NavItem {
+                    href: "/ui/access",
+                    icon: "user",
+                    word: "Access",
+                },
+                NavItem {
                     href: "/ui/audit",
                     icon: "book",
                     word: "Audit",
@@ -161,6 +166,10 @@ pub fn notice(did: &str) -> Option<&'static str> {
         "resume" => "The consumer goes on.",
         "restart" => "The consumer starts again.",
         "remove" => "The consumer is deleted.",
+        "user" => "The user is saved.",
+        "team" => "The team is saved.",
+        "revoke" => "The token is revoked; it is refused from now on.",
+        "password" => "Your password is changed; your other sessions have ended.",
         "signout" => "You are signed out.",
         _ => return None,
     })
@@ -186,6 +195,16 @@ impl<'a> Shell<'a> {
         }
     }
 
+    /// The frame of a page of somebody who is not signed in.
+    pub(crate) fn bare(service: Service, title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            at: "",
+            service,
+            viewer: None,
+        }
+    }
+
     pub(crate) fn nav(&self) -> &'static [NavItem] {
         self.service.nav()
     }
@@ -199,33 +218,37 @@ pub(crate) fn render(template: &impl Template) -> String {
         .unwrap_or_else(|error| format!("This page cannot be shown: {error}"))
 }
 
-#[derive(Debug, Template)]
-#[template(path = "login.html")]
-struct Login<'a> {
-    shell: Shell<'a>,
-    next: &'a str,
-    problem: Option<&'a str>,
-    notice: Option<&'static str>,
+/// What the page at `/ui/login` shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Login<'a> {
+    /// Where to go afterwards, checked by [`local_path`].
+    pub next: &'a str,
+    /// Why the last try did not work.
+    pub problem: Option<&'a str>,
+    /// What happened before.
+    pub notice: Option<&'static str>,
+    /// Whether an account with its password signs in, too.
+    pub password: bool,
+    /// The identity provider's name, if one signs in, too.
+    pub provider: Option<&'a str>,
 }
 
-/// The page at `/ui/login`; `next` is where to go afterwards, checked by [`local_path`].
-pub fn login(
-    service: Service,
-    next: &str,
-    problem: Option<&str>,
-    notice: Option<&'static str>,
-) -> String {
-    let shell = Shell {
-        title: "Sign in".to_owned(),
-        at: "",
-        service,
-        viewer: None,
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+struct LoginPage<'a> {
+    shell: Shell<'a>,
+    login: Login<'a>,
+}
+
+/// The page at `/ui/login`.
+pub fn login(service: Service, login: &Login<'_>) -> String {
+    let login = Login {
+        next: local_path(login.next),
+        ..*login
     };
-    render(&Login {
-        shell,
-        next: local_path(next),
-        problem,
-        notice,
+    render(&LoginPage {
+        shell: Shell::bare(service, "Sign in"),
+        login,
     })
 }
 

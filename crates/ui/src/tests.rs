@@ -1,6 +1,6 @@
 //! Rules that every page keeps.
 
-use crate::page::{Service, login, problem};
+use crate::page::{Login, Service, login, problem};
 use sluice_model::problem::{Code, Problem, field};
 
 /// A text that would show if it were not escaped.
@@ -65,7 +65,16 @@ fn ids(page: &str) {
 #[test]
 fn login_and_problems_are_pages_too() {
     for service in [Service::Admin, Service::Consumer] {
-        let page = login(service, "https://evil.example", Some(nasty()), None);
+        let page = login(
+            service,
+            &Login {
+                next: "https://evil.example",
+                problem: Some(nasty()),
+                password: true,
+                provider: Some(nasty()),
+                ..Login::default()
+            },
+        );
         assert_page(&page);
         assert!(page.contains("name=\"next\" value=\"/ui/\""));
         assert!(page.contains("type=\"password\""));

@@ -1,6 +1,6 @@
 //! Subscribing a user to a topic, and taking it back.
 
-use super::Context;
+use super::{Context, check_reach};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, subscriptions, topics};
 use rusqlite::Connection;
@@ -20,6 +20,7 @@ pub fn subscribe(
 ) -> Outcome<Subscription> {
     let user_id = user(context, key)?;
     let name = &key.topic_name;
+    check_reach(context, name)?;
     let Some(topic) = topics::by_name(connection, name)? else {
         let detail = format!("nobody has asked for {name}; ask for it with POST /api/topics");
         return Err(Problem::new(Code::UnknownTopic, detail).into());
@@ -68,6 +69,7 @@ pub fn unsubscribe(
 ) -> Outcome<()> {
     let user_id = user(context, key)?;
     let name = &key.topic_name;
+    check_reach(context, name)?;
     let Some(found) = subscriptions::find(connection, &user_id, name)? else {
         let detail = format!("{user_id} is not subscribed to {name}");
         return Err(Problem::new(Code::NotFound, detail).into());

@@ -1,11 +1,31 @@
 //! Making and revoking API tokens. Only the hash reaches this file.
 
 use super::{Context, record};
+use crate::auth::directory::source;
 use crate::error::Outcome;
 use crate::store::tokens;
 use rusqlite::Connection;
+use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
-use sluice_model::token::{NewToken, TokenInfo};
+use sluice_model::time::Timestamp;
+use sluice_model::token::TokenInfo;
+
+/// A token that is to be made, after all checks.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Whose it will be.
+    pub account: String,
+    /// What it may do.
+    pub roles: Vec<Role>,
+    /// Narrower limits.
+    pub scopes: Vec<String>,
+    /// What it is for.
+    pub label: Option<String>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// `api` or `personal`.
+    pub source: &'static str,
+}
 
 /// Makes a token.
 ///
@@ -14,7 +34,7 @@ use sluice_model::token::{NewToken, TokenInfo};
 pub fn create(
     connection: &Connection,
     context: &Context,
-    new: &NewToken,
+    new: &Made,
     hash: &[u8; 32],
     prefix: &str,
 ) -> Outcome<TokenInfo> {
@@ -24,8 +44,8 @@ pub fn create(
         label: new.label.clone(),
         account: new.account.clone(),
         roles: new.roles.clone(),
-        scopes: Vec::new(),
-        source: "api".to_owned(),
+        scopes: new.scopes.clone(),
+        source: new.source.to_owned(),
         created_by: Some(context.actor.account.clone()),
         created_at: context.now,
         expires_at: new.expires_at,
@@ -42,14 +62,17 @@ pub fn create(
     Ok(info)
 }
 
-/// Revokes a token; it is refused from the commit on.
+/// Revokes a token; it is refused from the commit on. Who is not admin revokes its own account's.
 ///
 /// # Errors
 /// 404, 409 for a token of the configuration.
 pub fn revoke(connection: &Connection, context: &Context, token_id: i64) -> Outcome<()> {
     let missing = || Problem::new(Code::NotFound, format!("there is no token {token_id}"));
-    let info = tokens::by_id(connection, token_id)?.ok_or_else(missing)?;
-    if info.source == "bootstrap" {
+    let found = tokens::by_id(connection, token_id)?;
+    let actor = &context.actor;
+    let visible = |info: &TokenInfo| actor.may(Role::Admin) || info.account == actor.account;
+    let info = found.filter(visible).ok_or_else(missing)?;
+    if info.source == source::BOOTSTRAP {
         let detail =
             "this token comes from the configuration: remove it from bootstrap_tokens and restart";
         return Err(Problem::new(Code::Conflict, detail).into());

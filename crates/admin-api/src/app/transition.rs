@@ -82,7 +82,8 @@ pub(super) fn write(
     Ok(after)
 }
 
-/// Appends an audit row about a topic.
+/// Appends an audit row about a topic. Nothing happens to a topic without one, so this is where a
+/// credential that is narrowed to other topics is refused.
 pub(super) fn record(
     connection: &Connection,
     context: &Context,
@@ -90,6 +91,7 @@ pub(super) fn record(
     after: &Topic,
     note: &Note<'_>,
 ) -> Outcome<()> {
+    super::check_reach(context, &after.topic_name)?;
     let requested_by = note
         .request
         .map_or(&after.requested_by, |request| &request.requested_by);
@@ -127,6 +129,7 @@ pub(super) fn record_request(
     before: Option<&Request>,
     request: &Request,
 ) -> Outcome<()> {
+    super::check_reach(context, &request.topic_name)?;
     let row = AuditRow {
         seq: 0,
         at: context.now,

@@ -56,8 +56,8 @@ struct Known {
 pub struct Verified {
     /// Whose it is, and what it may do.
     pub actor: Actor,
-    /// Which one it is.
-    pub token_id: i64,
+    /// Which token it is, if it is one of the store.
+    pub token_id: Option<i64>,
     /// Where it comes from.
     pub source: String,
 }
@@ -170,23 +170,37 @@ impl Tokens {
         known.used.store(now.as_millis(), Ordering::Release);
         Ok(Verified {
             actor: known.actor.clone(),
-            token_id: known.token_id,
+            token_id: Some(known.token_id),
             source: known.source.clone(),
         })
     }
 
-    /// Who stands behind a request: its token, or nobody where that is allowed.
+    /// Who stands behind a request: its credential, or nobody where that is allowed.
     ///
     /// # Errors
-    /// 401 without a valid token.
+    /// 401 without a valid credential.
     pub fn identify(
         &self,
         token: Option<&str>,
         reads: bool,
         now: Timestamp,
     ) -> Result<Actor, Problem> {
+        let known = self.identify_whole(token, reads, now);
+        known.map(|known| known.actor)
+    }
+
+    /// The same, with which credential it was.
+    ///
+    /// # Errors
+    /// 401 without a valid credential.
+    pub fn identify_whole(
+        &self,
+        token: Option<&str>,
+        reads: bool,
+        now: Timestamp,
+    ) -> Result<Verified, Problem> {
         match token {
-            Some(token) if !self.auth_off => self.verify(token, now).map(|known| known.actor),
+            Some(token) if !self.auth_off => self.verify(token, now),
             _ if self.auth_off => Ok(anonymous(Role::Admin)),
             _ if self.anonymous_read && reads => Ok(anonymous(Role::Viewer)),
             _ => {
@@ -234,12 +248,17 @@ fn roles(info: &TokenInfo, user: Option<&Standing>) -> Vec<Role> {
     }
 }
 
-fn anonymous(role: Role) -> Actor {
-    Actor {
+fn anonymous(role: Role) -> Verified {
+    let actor = Actor {
         account: "anonymous".to_owned(),
         roles: vec![role],
         scopes: Vec::new(),
         teams: Vec::new(),
         expires_at: None,
+    };
+    Verified {
+        actor,
+        token_id: None,
+        source: "anonymous".to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use super::command::{self, Reply};
 use super::{id, poll, query};
 use crate::app::{Context, decide, delete};
 use crate::auth::Caller;
+use crate::auth::scopes::check_topic;
 use crate::error::AppError;
 use crate::hub::Follow;
 use crate::state::State;
@@ -160,10 +161,11 @@ pub async fn activate_by_name(
     caller: Caller,
     body: JsonBytes,
 ) -> Result<HttpResponse, Failure> {
-    caller.may(Role::Producer)?;
+    let actor = caller.may(Role::Producer)?;
     let mut body = Body::parse(&body.0)?;
     let name = body.required_text("topic_name");
     body.finish()?;
+    check_topic(&actor, &name)?;
     let wanted = name.clone();
     let found = state
         .database

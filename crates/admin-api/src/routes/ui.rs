@@ -1,9 +1,11 @@
 //! The console's pages: [`frame`] (who looks, and errors as pages), [`pages`] (what is shown) and
 //! [`forms`] (what forms do, by the use cases of the JSON routes).
 
+mod access;
 mod forms;
 mod frame;
 mod pages;
+mod sign_in;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,10 +23,16 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/assets/{path:.*}", web::get().to(file))
                 .service(
                     page("/login")
-                        .route(web::get().to(frame::login_page))
-                        .route(web::post().to(frame::login)),
+                        .route(web::get().to(sign_in::login_page))
+                        .route(web::post().to(sign_in::login)),
                 )
-                .route("/logout", web::post().to(frame::logout))
+                .route("/logout", web::post().to(sign_in::logout))
+                .service(
+                    page("/setup")
+                        .route(web::get().to(sign_in::setup_page))
+                        .route(web::post().to(sign_in::set_up)),
+                )
+                .configure(access::configure)
                 .route("", web::get().to(pages::overview))
                 .route("/topics", web::get().to(pages::topics))
                 .route("/topics/{id}", web::get().to(pages::topic))

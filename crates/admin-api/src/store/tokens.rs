@@ -152,3 +152,50 @@ pub fn note_uses(connection: &Connection, uses: &[(i64, Timestamp)]) -> Outcome<
     }
     Ok(())
 }
+
+/// Ends the sessions of an account, but for one if given; answers how many there were.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn end_sessions(connection: &Connection, account: &str, but: Option<i64>) -> Outcome<usize> {
+    Ok(connection.execute(
+        "DELETE FROM tokens WHERE source = 'session' AND account = ?1 AND token_id IS NOT ?2",
+        params![account, but],
+    )?)
+}
+
+/// Removes sessions that have ended, and the oldest ones of an account beyond the newest `most`.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn prune_sessions(
+    connection: &Connection,
+    account: &str,
+    most: u32,
+    now: Timestamp,
+) -> Outcome<()> {
+    connection.execute(
+        "DELETE FROM tokens WHERE source = 'session' AND expires_at <= ?1",
+        [now.as_millis()],
+    )?;
+    connection.execute(
+        "DELETE FROM tokens WHERE source = 'session' AND account = ?1 AND token_id NOT IN
+           (SELECT token_id FROM tokens WHERE source = 'session' AND account = ?1 ORDER BY token_id DESC LIMIT ?2)",
+        params![account, most],
+    )?;
+    Ok(())
+}
+
+/// A page of the tokens of one account, newest first.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn list_of(connection: &Connection, account: &str, page: Page) -> Outcome<Vec<TokenInfo>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens WHERE account = ?3 AND (?1 IS NULL OR token_id < ?1)
+         ORDER BY token_id DESC LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![page.before, page.limit, account], token)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -38,14 +38,22 @@ pub fn open(directory: &Path) -> State {
 
 /// The same, with settings of its own.
 pub fn open_with(directory: &Path, more: &[String]) -> State {
+    open_as(directory, &ACCOUNTS, more)
+}
+
+/// The accounts of a state, each with one role.
+pub const ACCOUNTS: [(&str, &str); 5] = [
+    ("ada", "admin"),
+    ("ana", "approver"),
+    ("eva", "approver"),
+    ("ben", "producer"),
+    ("cas", "consumer"),
+];
+
+/// A state with accounts of one's choice and more settings.
+pub fn open_as(directory: &Path, wanted: &[(&str, &str)], more: &[String]) -> State {
     let mut accounts = Vec::new();
-    for (account, role) in [
-        ("ada", "admin"),
-        ("ana", "approver"),
-        ("eva", "approver"),
-        ("ben", "producer"),
-        ("cas", "consumer"),
-    ] {
+    for (account, role) in wanted {
         let file = directory.join(account);
         fs::write(&file, format!("token-of-{account}")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -77,7 +85,7 @@ pub fn run(steps: Vec<Step>) -> Vec<Answer> {
     run_on(open(directory.path()), steps)
 }
 
-/// The same on a state that is open.
+/// The same against a state of one's choice.
 pub fn run_on(state: State, steps: Vec<Step>) -> Vec<Answer> {
     actix_web::rt::System::new().block_on(async move {
         let app = App::new()

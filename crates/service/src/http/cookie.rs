@@ -9,8 +9,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a session lasts without use.
-const IDLE_MAX: Duration = Duration::from_secs(12 * 3600);
+/// How long a session lasts without use, unless [`Sessions::lasting`] says otherwise.
+const IDLE_MAX: Duration = Duration::from_secs(2 * 3600);
+/// How long a session lasts in any case, unless [`Sessions::lasting`] says otherwise.
+const AGE_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Sessions at one time; the longest idle one makes room.
 const SESSIONS_MAX: usize = 10_000;
 
@@ -19,12 +21,15 @@ const SESSIONS_MAX: usize = 10_000;
 pub struct Sessions {
     name: &'static str,
     secure: bool,
+    idle_max: Duration,
+    age_max: Duration,
     inner: Arc<Mutex<HashMap<[u8; 32], Session>>>,
 }
 
 #[derive(Debug)]
 struct Session {
     token: Secret,
+    started: Instant,
     used: Instant,
 }
 
@@ -34,8 +39,21 @@ impl Sessions {
         Self {
             name,
             secure,
+            idle_max: IDLE_MAX,
+            age_max: AGE_MAX,
             inner: Arc::default(),
         }
+    }
+
+    /// Sessions that last this long without use, and that long in any case.
+    pub fn lasting(mut self, idle_max: Duration, age_max: Duration) -> Self {
+        self.idle_max = idle_max;
+        self.age_max = age_max;
+        self
+    }
+
+    fn lives(&self, session: &Session) -> bool {
+        session.used.elapsed() < self.idle_max && session.started.elapsed() < self.age_max
     }
 
     /// Starts a session for a token that was verified.
@@ -46,7 +64,7 @@ impl Sessions {
             uuid::Uuid::new_v4().simple()
         );
         let mut sessions = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, session| session.used.elapsed() < IDLE_MAX);
+        sessions.retain(|_, session| self.lives(session));
         if sessions.len() >= SESSIONS_MAX {
             let oldest = sessions
                 .iter()
@@ -58,6 +76,7 @@ impl Sessions {
         }
         let session = Session {
             token: Secret::new(token.to_owned()),
+            started: Instant::now(),
             used: Instant::now(),
         };
         sessions.insert(hash(&id), session);
@@ -69,7 +88,7 @@ impl Sessions {
         let id = request.cookie(self.name)?;
         let mut sessions = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(&hash(id.value()))?;
-        if session.used.elapsed() >= IDLE_MAX {
+        if !self.lives(session) {
             return None;
         }
         session.used = Instant::now();

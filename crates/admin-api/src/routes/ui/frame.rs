@@ -1,5 +1,6 @@
 //! Who looks at a page, signing in and out, and errors as pages.
 
+use crate::auth::Verified;
 use crate::routes::query;
 use crate::state::State;
 use crate::store;
@@ -10,13 +11,10 @@ use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use sluice_model::access::{Actor, Role};
 use sluice_model::problem::{Code, Problem};
-use sluice_service::http::body::FormFields;
 use sluice_service::http::cookie::same_origin;
 use sluice_service::http::credential;
 pub(super) use sluice_service::http::page::show;
-use sluice_service::http::page::{
-    CONSOLE_CSP, came_from, encoded, html, problem_of, redirect, with_cookie,
-};
+use sluice_service::http::page::{CONSOLE_CSP, came_from, encoded, html, problem_of, redirect};
 use sluice_service::http::problem::{Failure, internal};
 use sluice_service::http::track::request_id;
 use sluice_service::now;
@@ -38,15 +36,24 @@ impl FromRequest for Visitor {
 }
 
 fn identify(request: &HttpRequest) -> Result<Actor, Failure> {
+    credential(request).map(|known| known.actor)
+}
+
+/// Who looks, and with which credential: a bearer or the session's.
+pub(super) fn credential(request: &HttpRequest) -> Result<Verified, Failure> {
     let Some(state) = request.app_data::<web::Data<State>>() else {
         return Err(internal(&"the app has no state"));
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let session = state.sessions.token(request);
     let token = credential::token(request).or(session.as_ref().map(Secret::expose));
-    let actor = state.tokens.identify(token, reads, now())?;
-    crate::auth::require(&actor, Role::Viewer)?;
-    Ok(actor)
+    let known = state.tokens.identify_whole(token, reads, now())?;
+    crate::auth::require(&known.actor, Role::Viewer)?;
+    if !known.actor.scopes.is_empty() {
+        let detail = "a token that is narrowed by scopes is for programs; sign in with another one";
+        return Err(Problem::new(Code::Forbidden, detail).into());
+    }
+    Ok(known)
 }
 
 /// What the frame of a page says to somebody.
@@ -120,36 +127,4 @@ async fn error_page(request: &HttpRequest, problem: &Problem) -> HttpResponse {
 /// The page of ours that a request came from.
 fn back(request: &HttpRequest) -> String {
     local_path(came_from(request).as_deref().unwrap_or("/ui/")).to_owned()
-}
-
-/// `GET /ui/login`
-pub(super) async fn login_page(request: HttpRequest) -> HttpResponse {
-    let next = query(&request, "next").unwrap_or_default();
-    let notice = query(&request, "did").as_deref().and_then(notice);
-    show(page::login(Service::Admin, &next, None, notice))
-}
-
-/// `POST /ui/login`: a valid token starts a session.
-pub(super) async fn login(state: web::Data<State>, form: FormFields) -> HttpResponse {
-    let next = form.get("next").unwrap_or_default();
-    let token = form.get("token").unwrap_or_default();
-    match state.tokens.identify(Some(token), true, now()) {
-        Ok(_) => with_cookie(redirect(local_path(next)), &state.sessions.start(token)),
-        Err(problem) => {
-            let words = format!("You are not signed in: {}.", problem.detail);
-            html(
-                401,
-                CONSOLE_CSP,
-                page::login(Service::Admin, next, Some(&words), None),
-            )
-        }
-    }
-}
-
-/// `POST /ui/logout`
-pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    with_cookie(
-        redirect("/ui/login?did=signout"),
-        &state.sessions.end(&request),
-    )
 }

@@ -19,7 +19,7 @@ use sluice_service::http::page::{
 use sluice_service::http::track::request_id;
 use sluice_service::now;
 use sluice_service::secret::Secret;
-use sluice_ui::page::{self, Service, Trouble, Viewer, local_path, notice};
+use sluice_ui::page::{self, Login, Service, Trouble, Viewer, local_path, notice};
 
 /// What the frame of a page says to somebody.
 pub(super) fn viewer(request: &HttpRequest, context: &Context, actor: Actor) -> Viewer {
@@ -116,7 +116,13 @@ fn back(request: &HttpRequest) -> String {
 pub(super) async fn login_page(request: HttpRequest) -> HttpResponse {
     let next = value(&request, "next").unwrap_or_default();
     let notice = value(&request, "did").as_deref().and_then(notice);
-    show(page::login(Service::Consumer, &next, None, notice))
+    let next = next.as_str();
+    let login = Login {
+        next,
+        notice,
+        ..Login::default()
+    };
+    show(page::login(Service::Consumer, &login))
 }
 
 /// `POST /ui/login`: a token that the admin API knows starts a session.
@@ -127,7 +133,12 @@ pub(super) async fn login(context: web::Data<Context>, form: FormFields) -> Http
         Ok(_) => with_cookie(redirect(local_path(next)), &context.sessions.start(token)),
         Err(problem) => {
             let words = format!("You are not signed in: {}.", problem.detail);
-            let page = page::login(Service::Consumer, next, Some(&words), None);
+            let login = Login {
+                next,
+                problem: Some(&words),
+                ..Login::default()
+            };
+            let page = page::login(Service::Consumer, &login);
             html(problem.status, CONSOLE_CSP, page)
         }
     }
