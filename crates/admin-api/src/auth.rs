@@ -1,6 +1,7 @@
 //! Who calls: tokens by their hashes, and what a handler asks of its caller.
 
 pub mod directory;
+pub mod oidc;
 pub mod password;
 pub mod scopes;
 pub mod sign_in;

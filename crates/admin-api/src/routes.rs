@@ -25,6 +25,7 @@ pub mod users;
 
 use crate::state::State;
 use actix_web::http::header;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, web};
 use sluice_model::page::{Page, encode};
 use sluice_model::problem::{Code, Problem};
@@ -36,6 +37,7 @@ use sluice_service::http::problem::{Failure, respond};
 pub fn configure(config: &mut web::ServiceConfig, state: &State, identity: Identity) {
     probe::configure(config, &state.health, identity);
     let api = web::scope("/api")
+        .wrap(from_fn(crate::auth::oidc::keys))
         .configure(about_the_service)
         .configure(about_access)
         .configure(about_topics)

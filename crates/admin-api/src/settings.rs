@@ -1,5 +1,7 @@
 //! The keys of `config/admin-api.toml`.
 
+pub mod oidc;
+
 use serde::Deserialize;
 use sluice_model::access::Role;
 use sluice_model::notice::Format;
@@ -26,6 +28,8 @@ pub struct Settings {
     pub bootstrap_tokens: Vec<BootstrapToken>,
     /// Sign-ins and how long they last.
     pub sessions: SessionSettings,
+    /// The identity provider.
+    pub oidc: oidc::OidcSettings,
     /// The listener.
     pub http: HttpSettings,
     /// Logging.
@@ -209,6 +213,7 @@ impl sluice_service::Settings for Settings {
     fn faults(&self) -> Vec<String> {
         let mut faults = self.http.faults();
         faults.extend(self.kafka.faults());
+        faults.extend(self.oidc.faults());
         if self.auth == Auth::None && !self.http.listen.ip().is_loopback() {
             faults.push("auth = \"none\" is only allowed on loopback".to_owned());
         }

@@ -1,6 +1,7 @@
 //! What every handler and the reconciler share.
 
 use crate::app::Context;
+use crate::auth::oidc::Oidc;
 use crate::auth::password::Passwords;
 use crate::auth::sign_in::Setup;
 use crate::auth::throttle::Throttle;
@@ -102,7 +103,7 @@ impl State {
         let (tokens, policy) =
             tokens.map_err(|e: AppError| anyhow::anyhow!("read the tokens and the policy: {e}"))?;
         let (version, policy) = policy.unwrap_or_else(|| (0, settings.policy.clone()));
-        let tokens = Tokens::new(tokens, &settings);
+        let tokens = Tokens::new(tokens, &settings, Oidc::new(&settings.oidc)?);
         Ok(Self {
             rules: Arc::new(RwLock::new(Rules {
                 version,
@@ -167,6 +168,11 @@ impl State {
         let access = self.database.read(store::access::read).await?;
         self.tokens.replace(access);
         Ok(())
+    }
+
+    /// The identity provider, if there is one.
+    pub fn oidc(&self) -> Option<&Oidc> {
+        self.tokens.oidc()
     }
 
     /// The rules for requests that count now.

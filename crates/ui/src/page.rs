@@ -252,6 +252,21 @@ pub fn login(service: Service, login: &Login<'_>) -> String {
     })
 }
 
+#[derive(Debug, Template)]
+#[template(path = "signed_in.html")]
+struct SignedIn<'a> {
+    shell: Shell<'a>,
+    next: &'a str,
+}
+
+/// The page after a sign-in elsewhere, which leads on by itself.
+pub fn signed_in(service: Service, next: &str) -> String {
+    render(&SignedIn {
+        shell: Shell::bare(service, "Signed in"),
+        next: local_path(next),
+    })
+}
+
 /// The path, if it is one of our own pages; else the first page. Keeps a link to the login from
 /// leading elsewhere.
 pub fn local_path(next: &str) -> &str {

@@ -1,5 +1,7 @@
 //! The credentials that count now, in memory: tokens by their hashes, with what their accounts may do.
 
+use super::oidc::Oidc;
+use super::oidc::claims::is_jwt;
 use crate::settings::{Auth, Settings};
 use crate::store::access::{Access, Standing};
 use sluice_model::access::{Actor, Role};
@@ -30,6 +32,7 @@ pub struct Tokens {
     auth_off: bool,
     anonymous_read: bool,
     session_idle_ms: i64,
+    oidc: Option<Oidc>,
 }
 
 #[derive(Debug, Default)]
@@ -64,12 +67,13 @@ pub struct Verified {
 
 impl Tokens {
     /// The credentials of the store, under the rules of the settings.
-    pub fn new(access: Access, settings: &Settings) -> Self {
+    pub fn new(access: Access, settings: &Settings, oidc: Option<Oidc>) -> Self {
         let tokens = Self {
             inner: RwLock::default(),
             auth_off: settings.auth == Auth::None,
             anonymous_read: settings.anonymous_read,
             session_idle_ms: settings.sessions.idle.as_millis() as i64,
+            oidc,
         };
         tokens.replace(access);
         tokens
@@ -106,6 +110,11 @@ impl Tokens {
                 .values()
                 .filter(lasting)
                 .any(|known| known.actor.may(Role::Admin))
+    }
+
+    /// The identity provider, if there is one.
+    pub const fn oidc(&self) -> Option<&Oidc> {
+        self.oidc.as_ref()
     }
 
     /// Whether no credential is needed for anything.
@@ -200,7 +209,10 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Verified, Problem> {
         match token {
-            Some(token) if !self.auth_off => self.verify(token, now),
+            Some(token) if !self.auth_off => match &self.oidc {
+                Some(oidc) if is_jwt(token) => oidc.verify(self, token),
+                _ => self.verify(token, now),
+            },
             _ if self.auth_off => Ok(anonymous(Role::Admin)),
             _ if self.anonymous_read && reads => Ok(anonymous(Role::Viewer)),
             _ => {

@@ -201,16 +201,13 @@ pub async fn set_up(
         check_password(account, password.expose())
             .map_err(|message| Problem::invalid("/password", message))?;
     }
-    let (token, first) = match password {
-        Some(password) => (
-            None,
-            FirstAdmin::Password(state.passwords.hash(password).await?),
-        ),
-        None => {
-            let token = random_token()?;
-            let first = FirstAdmin::Token(hash(&token), prefix(&token));
-            (Some(token), first)
-        }
+    let (token, first) = if let Some(password) = password {
+        let hash = state.passwords.hash(password).await?;
+        (None, FirstAdmin::Password(hash))
+    } else {
+        let token = random_token()?;
+        let first = FirstAdmin::Token(hash(&token), prefix(&token));
+        (Some(token), first)
     };
     let Some(taken) = state.setup.take() else {
         return Err(Problem::new(Code::NotFound, "the address was used already").into());

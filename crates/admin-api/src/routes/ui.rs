@@ -20,6 +20,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .service(
             web::scope("/ui")
                 .wrap(from_fn(frame::pages))
+                .wrap(from_fn(crate::auth::oidc::keys))
                 .route("/assets/{path:.*}", web::get().to(file))
                 .service(
                     page("/login")
@@ -32,6 +33,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
                         .route(web::get().to(sign_in::setup_page))
                         .route(web::post().to(sign_in::set_up)),
                 )
+                .route("/oidc/start", web::get().to(sign_in::provider_start))
+                .route("/oidc/callback", web::get().to(sign_in::provider_callback))
                 .configure(access::configure)
                 .route("", web::get().to(pages::overview))
                 .route("/topics", web::get().to(pages::topics))

@@ -310,12 +310,11 @@ async fn change_password(
         found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
     let (current, new) = (Secret::new(typed("current_password")), typed("password"));
-    let outcome = match check_password(&visitor.0.account, &new) {
-        Err(message) => Err(Problem::invalid("/password", message).into()),
-        Ok(()) => {
-            let passwords = (current, Secret::new(new));
-            user_routes::set_own_password(&state, credential, &request, passwords).await
-        }
+    let outcome = if let Err(message) = check_password(&visitor.0.account, &new) {
+        Err(Problem::invalid("/password", message).into())
+    } else {
+        let passwords = (current, Secret::new(new));
+        user_routes::set_own_password(&state, credential, &request, passwords).await
     };
     // A 401 here is about the password, not about who is signed in.
     let outcome = outcome.map(|()| "password").map_err(|failure: Failure| {

@@ -1,10 +1,12 @@
 //! Signing in and out, and the page of the first admin.
 
 use super::frame::show;
+use crate::auth::oidc::Oidc;
 use crate::auth::sign_in;
 use crate::routes::query;
 use crate::routes::users::address;
 use crate::state::State;
+use actix_web::cookie::{Cookie, SameSite};
 use actix_web::{HttpRequest, HttpResponse, web};
 use sluice_model::problem::{Code, Problem};
 use sluice_service::http::body::FormFields;
@@ -16,11 +18,11 @@ use sluice_ui::admin;
 use sluice_ui::page::{self, Login, Service, local_path, notice};
 
 /// What the login page shows besides the words about a failure.
-fn ways<'a>(state: &State, next: &'a str) -> Login<'a> {
-    let _ways_of_sign_in = &state.settings.sessions;
+fn ways<'a>(state: &'a State, next: &'a str) -> Login<'a> {
     Login {
         next,
         password: true,
+        provider: state.oidc().map(Oidc::name),
         ..Login::default()
     }
 }
@@ -140,4 +142,68 @@ pub(super) async fn set_up(
     };
     let page = admin::setup(secret, account, Some(&problem));
     Ok(html(problem.status, CONSOLE_CSP, page))
+}
+
+/// The cookie that ties a sign-in to the browser that started it. The provider sends the browser back
+/// from another site, so it cannot be Strict.
+const FLOW_COOKIE: &str = "sluice_oidc";
+
+fn flow_cookie(state: &State, value: String) -> Cookie<'static> {
+    let secure = state.settings.oidc.redirect_url.starts_with("https:");
+    Cookie::build(FLOW_COOKIE, value)
+        .path("/ui/oidc")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(secure)
+        .finish()
+}
+
+fn no_provider() -> Problem {
+    let detail = "no identity provider is configured; see oidc in config/admin-api.toml";
+    Problem::new(Code::NotFound, detail)
+}
+
+/// `GET /ui/oidc/start?next=`: on to the identity provider.
+pub(super) async fn provider_start(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Failure> {
+    let oidc = state.oidc().ok_or_else(no_provider)?;
+    state.throttle.attempt(None, address(&request))?;
+    let next = query(&request, "next").unwrap_or_default();
+    let (url, started) = oidc.start(local_path(&next)).await?;
+    Ok(with_cookie(redirect(&url), &flow_cookie(&state, started)))
+}
+
+/// `GET /ui/oidc/callback`: back from the identity provider.
+pub(super) async fn provider_callback(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Failure> {
+    let oidc = state.oidc().ok_or_else(no_provider)?;
+    let value = |name: &str| query(&request, name).unwrap_or_default();
+    if !value("error").is_empty() {
+        let problem = Problem::new(Code::Unauthenticated, "the provider did not sign you in");
+        return Ok(refused(&state, "", &problem));
+    }
+    let cookie = request.cookie(FLOW_COOKIE);
+    let cookie = cookie.as_ref().map_or("", |cookie| cookie.value());
+    let signed_in = async {
+        let (who, next) = oidc.finish(&value("state"), cookie, &value("code")).await?;
+        let (token, _) = sign_in::sign_in_vouched(&state, who).await?;
+        Ok::<_, Failure>((token, next))
+    };
+    let mut gone = flow_cookie(&state, String::new());
+    gone.make_removal();
+    match signed_in.await {
+        // A page and no redirect: a Strict cookie does not go along with one that another site began.
+        Ok((token, next)) => {
+            let page = show(page::signed_in(Service::Admin, &next));
+            Ok(with_cookie(
+                with_cookie(page, &state.sessions.start(&token)),
+                &gone,
+            ))
+        }
+        Err(failure) => Ok(with_cookie(refused(&state, "", &failure.0), &gone)),
+    }
 }
