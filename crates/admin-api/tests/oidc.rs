@@ -51,41 +51,38 @@ fn with(provider: &Provider, name: &str, value: Value) -> Value {
     claims
 }
 
+/// Back from the provider, which has given a code for what it was asked; `wrong` in another browser.
+fn callback(provider: &Provider, wrong: bool) -> Step {
+    let provider = provider.clone();
+    Box::new(move |answers| {
+        let started = &answers[1];
+        let url = url::Url::parse(&started.location).unwrap();
+        let asked = |name: &str| {
+            let mut pairs = url.query_pairs();
+            pairs.find(|(key, _)| key == name).unwrap().1.into_owned()
+        };
+        assert_eq!(asked("code_challenge_method"), "S256");
+        let claims = with(&provider, "nonce", json!(asked("nonce")));
+        provider.authorize("the-code", &asked("code_challenge"), claims);
+        let cookie = if wrong {
+            "sluice_oidc=another"
+        } else {
+            started.cookie.split(';').next().unwrap_or_default()
+        };
+        TestRequest::get()
+            .uri(&format!(
+                "/ui/oidc/callback?code=the-code&state={}",
+                asked("state")
+            ))
+            .insert_header((header::COOKIE, cookie))
+    })
+}
+
 #[test]
 fn a_browser_signs_in_over_the_provider_once() {
     let provider = Provider::start();
     let directory = tempfile::tempdir().unwrap();
     let state = state(directory.path(), &provider);
-    let callback = |provider: Provider, wrong: bool| {
-        move |answers: &[Answer]| {
-            let started = &answers[1];
-            let url = url::Url::parse(&started.location).unwrap();
-            let asked = |name: &str| {
-                let mut pairs = url.query_pairs();
-                pairs.find(|(key, _)| key == name).unwrap().1.into_owned()
-            };
-            assert_eq!(asked("code_challenge_method"), "S256");
-            provider.authorize("the-code", &asked("code_challenge"), {
-                let mut claims = claims(&provider);
-                claims["nonce"] = json!(asked("nonce"));
-                claims
-            });
-            let state = asked("state");
-            let cookie = if wrong {
-                "sluice_oidc=another".to_owned()
-            } else {
-                started
-                    .cookie
-                    .split(';')
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            TestRequest::get()
-                .uri(&format!("/ui/oidc/callback?code=the-code&state={state}"))
-                .insert_header((header::COOKIE, cookie))
-        }
-    };
     let session = |answers: &[Answer]| {
         let cookie = &answers[3].cookie;
         (
@@ -98,10 +95,10 @@ fn a_browser_signs_in_over_the_provider_once() {
         vec![
             Box::new(|_| by("ada", post_json("/api/teams", r#"{"name": "core"}"#))),
             Box::new(|_| get("/ui/oidc/start?next=/ui/topics")),
-            Box::new(callback(provider.clone(), true)),
-            Box::new(callback(provider.clone(), false)),
+            callback(&provider, true),
+            callback(&provider, false),
             Box::new(move |a| get("/ui/topics").insert_header(session(a))),
-            Box::new(callback(provider.clone(), false)),
+            callback(&provider, false),
             Box::new(|_| by("ada", get("/api/users/olga"))),
             Box::new(|_| get("/ui/login")),
         ],
@@ -136,7 +133,7 @@ fn a_bearer_of_the_provider_counts_and_a_forged_one_does_not() {
     let provider = Provider::start();
     let directory = tempfile::tempdir().unwrap();
     let state = state(directory.path(), &provider);
-    let sign = |claims: &Value| provider.sign(&FIRST, Algorithm::ES256, claims);
+    let sign = |claims: &Value| Provider::sign(&FIRST, Algorithm::ES256, claims);
     let none = {
         let [_, body, _] = split(&sign(&claims(&provider)));
         format!(
@@ -144,7 +141,7 @@ fn a_bearer_of_the_provider_counts_and_a_forged_one_does_not() {
             provider::encode(br#"{"alg":"none","typ":"JWT"}"#)
         )
     };
-    let shared = provider.sign_shared(&FIRST, &claims(&provider));
+    let shared = Provider::sign_shared(&FIRST, &claims(&provider));
     let edited = {
         let [head, _, mark] = split(&sign(&claims(&provider)));
         let body = with(&provider, "groups", json!(["kafka-admins"]));
@@ -172,7 +169,7 @@ fn a_bearer_of_the_provider_counts_and_a_forged_one_does_not() {
         (shared, 401),
         (edited, 401),
         (
-            provider.sign(&SECOND, Algorithm::ES256, &claims(&provider)),
+            Provider::sign(&SECOND, Algorithm::ES256, &claims(&provider)),
             401,
         ),
     ];
@@ -206,8 +203,8 @@ fn a_key_that_the_provider_adds_counts_after_one_more_fetch() {
     let provider = Provider::start();
     provider.show(&[&FIRST, &SECOND]);
     let directory = tempfile::tempdir().unwrap();
-    let first = provider.sign(&FIRST, Algorithm::ES256, &claims(&provider));
-    let second = provider.sign(&SECOND, Algorithm::ES256, &claims(&provider));
+    let first = Provider::sign(&FIRST, Algorithm::ES256, &claims(&provider));
+    let second = Provider::sign(&SECOND, Algorithm::ES256, &claims(&provider));
     let state = state(directory.path(), &provider);
     let answers = run_on(state, vec![whoami(first), whoami(second)]);
     assert_eq!((answers[0].status, answers[1].status), (200, 200));
@@ -219,7 +216,7 @@ fn a_local_account_is_not_taken_over_and_a_disabled_one_stays_out() {
     let provider = Provider::start();
     let directory = tempfile::tempdir().unwrap();
     let state = state(directory.path(), &provider);
-    let token = provider.sign(&FIRST, Algorithm::ES256, &claims(&provider));
+    let token = Provider::sign(&FIRST, Algorithm::ES256, &claims(&provider));
     let new = r#"{"account": "olga", "password": "correct horse"}"#;
     let answers = run_on(
         state,

@@ -80,8 +80,10 @@ impl OidcSettings {
                 faults.push(format!("oidc.{key} is missing"));
             }
         }
-        use Algorithm::{HS256, HS384, HS512};
-        let shared = |algorithm: &Algorithm| matches!(algorithm, HS256 | HS384 | HS512);
+        let shared = |algorithm: &Algorithm| {
+            use Algorithm::{HS256, HS384, HS512};
+            matches!(algorithm, HS256 | HS384 | HS512)
+        };
         if self.algorithms.is_empty() || self.algorithms.iter().any(shared) {
             let fault = "oidc.algorithms names public-key algorithms only: a public key must never be taken for a shared secret";
             faults.push(fault.to_owned());

@@ -60,11 +60,13 @@ impl Provider {
         };
         provider.show(&[&FIRST]);
         let serving = provider.clone();
-        std::thread::spawn(move || {
+        let serve = move || {
             for stream in listener.incoming().flatten() {
                 serving.answer(stream);
             }
-        });
+        };
+        let thread = std::thread::Builder::new().name("provider".into());
+        thread.spawn(serve).unwrap();
         provider
     }
 
@@ -89,7 +91,7 @@ impl Provider {
             .insert(code.to_owned(), grant);
     }
 
-    pub fn sign(&self, key: &Key, algorithm: Algorithm, claims: &Value) -> String {
+    pub fn sign(key: &Key, algorithm: Algorithm, claims: &Value) -> String {
         let mut header = Header::new(algorithm);
         header.kid = Some(key.id.to_owned());
         let key = EncodingKey::from_ec_pem(key.pem.as_bytes()).unwrap();
@@ -97,7 +99,7 @@ impl Provider {
     }
 
     /// A token that takes the public key for a shared secret.
-    pub fn sign_shared(&self, key: &Key, claims: &Value) -> String {
+    pub fn sign_shared(key: &Key, claims: &Value) -> String {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(key.id.to_owned());
         let secret = EncodingKey::from_secret(key.x.as_bytes());
@@ -150,7 +152,7 @@ impl Provider {
                 let challenge = encode(&Sha256::digest(verifier.as_bytes()));
                 match inner.codes.remove(&form["code"]) {
                     Some((asked, claims)) if asked == challenge => {
-                        let token = self.sign(&FIRST, Algorithm::ES256, &claims);
+                        let token = Self::sign(&FIRST, Algorithm::ES256, &claims);
                         (200, json!({"id_token": token, "token_type": "Bearer"}))
                     }
                     _ => (400, json!({"error": "invalid_grant"})),
