@@ -8,7 +8,7 @@ use actix_web::http::{Method, header};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::{App, web};
-use common::open_with;
+use common::open_as;
 use sluice_admin_api::{IDENTITY, openapi, routes};
 use sluice_model::access::{ROLES, Role};
 use sluice_service::http::track::track;
@@ -85,6 +85,14 @@ const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/api/users", ALL),
     ("GET", "/api/users/{account}", ALL),
     ("PATCH", "/api/users/{account}", ALL),
+    ("POST", "/api/apply", ASK),
+    ("GET", "/api/webhooks", READ),
+    ("GET", "/api/notices", READ),
+    ("GET", "/api/topics/{id}/fence", READ),
+    ("POST", "/api/topics/{id}/protect", ALL),
+    ("POST", "/api/topics/{id}/unprotect", ALL),
+    ("GET", "/api/deletions", READ),
+    ("PUT", "/api/deletions", ALL),
     ("GET", "/api/whoami", READ),
     ("PUT", "/api/whoami/password", READ),
 ];
@@ -145,7 +153,7 @@ fn body(path: &str) -> &'static str {
 fn every_role_reaches_what_it_may_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let accounts = ROLES.map(|role| (role.as_str(), role.as_str()));
-    let state = open_with(directory.path(), &accounts, &[]);
+    let state = open_as(directory.path(), &accounts, &[]);
     let mut faults = Vec::new();
     actix_web::rt::System::new().block_on(async {
         let app = App::new()

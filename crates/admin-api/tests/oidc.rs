@@ -7,7 +7,7 @@ mod provider;
 
 use actix_web::http::header;
 use actix_web::test::TestRequest;
-use common::{Answer, Step, by, get, open_with, post_json, run_on};
+use common::{Answer, Step, by, get, open_as, post_json, run_on};
 use jsonwebtoken::Algorithm;
 use provider::{FIRST, Provider, SECOND, now_s};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn settings(provider: &Provider) -> Vec<String> {
 }
 
 fn state(directory: &std::path::Path, provider: &Provider) -> State {
-    open_with(directory, &common::ACCOUNTS, &settings(provider))
+    open_as(directory, &common::ACCOUNTS, &settings(provider))
 }
 
 fn json(answer: &Answer) -> Value {

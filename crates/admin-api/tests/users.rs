@@ -6,7 +6,7 @@ mod common;
 
 use actix_web::http::header;
 use actix_web::test::TestRequest;
-use common::{Answer, Step, by, get, open_with, post, post_json, run, run_on};
+use common::{Answer, Step, by, get, open_as, post, post_json, run, run_on};
 use serde_json::{Value, json};
 
 const DAN: &str = r#"{"account": "dan", "roles": ["producer"], "password": "correct horse"}"#;
@@ -131,7 +131,7 @@ fn a_new_password_ends_the_other_sessions() {
 fn an_unknown_user_is_told_the_same_and_too_many_tries_are_429() {
     let directory = tempfile::tempdir().unwrap();
     let more = ["sessions.attempts_per_account=2".to_owned()];
-    let state = open_with(directory.path(), &common::ACCOUNTS, &more);
+    let state = open_as(directory.path(), &common::ACCOUNTS, &more);
     let wrong = r#"{"account": "dan", "password": "wrong horse"}"#;
     let unknown = r#"{"account": "eve", "password": "wrong horse"}"#;
     let answers = run_on(
@@ -218,7 +218,7 @@ fn nobody_locks_itself_out_and_every_fault_is_named() {
 #[test]
 fn the_first_admin_is_made_once_with_the_secret_of_the_start() {
     let directory = tempfile::tempdir().unwrap();
-    let state = open_with(directory.path(), &[("ben", "producer")], &[]);
+    let state = open_as(directory.path(), &[("ben", "producer")], &[]);
     state
         .announce_setup("127.0.0.1:8080".parse().unwrap())
         .unwrap();

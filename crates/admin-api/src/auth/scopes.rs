@@ -29,7 +29,7 @@ pub fn needed(method: &Method, pattern: &str, last: &str) -> Needed {
         ("audit", true) => "audit:read",
         (
             "stats" | "topics" | "routes" | "requests" | "subscriptions" | "changes" | "events"
-            | "drift" | "policy" | "producers" | "teams",
+            | "drift" | "policy" | "producers" | "teams" | "webhooks" | "notices" | "deletions",
             true,
         ) => "topics:read",
         ("topics" | "requests", false) => match last {
