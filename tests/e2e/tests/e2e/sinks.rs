@@ -149,8 +149,11 @@ fn crash_matrix(stack: &Stack) -> Outcome {
         stack.run(&["stop", "consumer-api"])?;
         send(stack, name, sent, sent + RECORDS)?;
         sent += RECORDS;
-        // The second time, so that something was committed before; the start may already see the end.
-        let crash = format!("{place}:{}", 1 + round % 3);
+        // The second time, so that something was committed before; the start may already see the end. A file
+        // that grows is synced by the quarter of a second: all that was sent may be one time.
+        let synced = ["file_sink.synced", "file_sink.saved"].contains(place);
+        let times = if synced { 1 } else { 1 + round % 3 };
+        let crash = format!("{place}:{times}");
         stack
             .start_with("consumer-api", "SLUICE_CRASH_AT", &crash)
             .ok();
