@@ -123,6 +123,8 @@ pub enum Remedy {
     Ignore,
     /// It is not ignored any more.
     Heed,
+    /// An orphan is taken in behind a fence, and its deletion is asked for.
+    Delete,
 }
 
 impl Remedy {
@@ -133,6 +135,7 @@ impl Remedy {
             "restore" => Self::Restore,
             "ignore" => Self::Ignore,
             "heed" => Self::Heed,
+            "delete" => Self::Delete,
             _ => return None,
         })
     }
@@ -144,6 +147,7 @@ impl Remedy {
             Self::Restore => "restore",
             Self::Ignore => "ignore",
             Self::Heed => "heed",
+            Self::Delete => "delete",
         }
     }
 
@@ -153,8 +157,12 @@ impl Remedy {
             (Self::Adopt, DriftKind::Missing) => Some(
                 "a topic that Kafka has lost cannot be adopted: deactivate it and ask for its deletion",
             ),
-            (Self::Ignore | Self::Heed | Self::Adopt, _)
+            (Self::Delete, DriftKind::Orphan)
+            | (Self::Ignore | Self::Heed | Self::Adopt, _)
             | (Self::Restore, DriftKind::Config | DriftKind::Partitions) => None,
+            (Self::Delete, _) => {
+                Some("it is governed: deactivate it and ask for its deletion as for any topic")
+            }
             (Self::Restore, DriftKind::Replication) => Some(
                 "Sluice does not move replicas: reassign them in Kafka, or adopt what is there",
             ),

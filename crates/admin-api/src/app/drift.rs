@@ -2,7 +2,7 @@
 
 use super::request_topic::check_free;
 use super::transition::{Note, record, write};
-use super::{About, Context, decide, record_about};
+use super::{About, Context, Decision, decide, delete, record_about};
 use crate::error::Outcome;
 use crate::store::{changes, changes::Feed, drift, requests, topics};
 use rusqlite::Connection;
@@ -43,7 +43,17 @@ pub fn remedy(
             told(connection, context, remedy, Some(found), None, reason)
         }
         Remedy::Adopt if found.of.kind == DriftKind::Orphan => {
-            adopt_orphan(connection, context, &found.of.topic_name, there, reason)
+            let name = &found.of.topic_name;
+            adopt_orphan(connection, context, name, there, reason, State::Active).map(drop)
+        }
+        Remedy::Delete => {
+            let name = &found.of.topic_name;
+            let topic = adopt_orphan(connection, context, name, there, reason, State::Inactive)?;
+            let decision = Decision {
+                reason: reason.map(str::to_owned),
+                ..Decision::default()
+            };
+            delete::request_delete(connection, context, topic.topic_id, &decision).map(drop)
         }
         Remedy::Adopt => adopt(connection, context, found, reason),
         Remedy::Restore => restore(connection, context, found, there, reason),
@@ -88,7 +98,8 @@ fn adopt_orphan(
     name: &str,
     there: Option<&TopicSpec>,
     reason: Option<&str>,
-) -> Outcome<()> {
+    status: State,
+) -> Outcome<Topic> {
     let gone = || Problem::new(Code::Conflict, format!("{name} is not in Kafka any more"));
     let spec = there.ok_or_else(gone)?.clone();
     let name = TopicName::parse(name)
@@ -98,7 +109,7 @@ fn adopt_orphan(
     let mut topic = Topic {
         topic_id: 0,
         topic_name: name.to_string(),
-        status: State::Active,
+        status,
         partitions: spec.partitions,
         replication_factor: spec.replication_factor,
         configs: spec.configs,
@@ -110,7 +121,7 @@ fn adopt_orphan(
         created_at: context.now,
         approved_at: Some(context.now),
         activated_at: Some(context.now),
-        deactivated_at: None,
+        deactivated_at: (status == State::Inactive).then_some(context.now),
         ended_at: None,
         reason: reason.map(str::to_owned),
         purge_after: None,
@@ -132,7 +143,8 @@ fn adopt_orphan(
     };
     record(connection, context, None, &topic, &note)?;
     let (name, status) = (name.as_str(), topic.status.as_str());
-    changes::append(connection, context.now, Feed::Topic, name, status, None)
+    changes::append(connection, context.now, Feed::Topic, name, status, None)?;
+    Ok(topic)
 }
 
 /// Takes what Kafka has into the row.

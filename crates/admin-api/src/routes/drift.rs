@@ -45,12 +45,13 @@ pub(crate) async fn known(state: &State, all: bool) -> Result<Vec<Drift>, Failur
 }
 
 /// Does something about a disagreement: `adopt` (what Kafka has becomes what is approved), `restore` (Kafka
-/// gets back what is approved), `ignore` (it may stay), `heed` (not any more).
+/// gets back what is approved), `ignore` (it may stay), `heed` (not any more),
+/// `delete` (an orphan is fenced, and its deletion is asked for).
 ///
 /// # Errors
 /// 400, 401, 403, 404 when there is no such disagreement now, 409 when the remedy does not fit, 422.
 #[utoipa::path(post, path = "/api/drift/{verb}", tag = "drift",
-    params(("verb" = String, Path, description = "adopt, restore, ignore or heed")),
+    params(("verb" = String, Path, description = "adopt, restore, ignore, heed or delete")),
     request_body(content = String, example = json!({"topic_name": "orders", "kind": "config", "key": "retention.ms", "reason": "agreed"})),
     responses((status = 200, body = DriftKey), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn remedy(
@@ -87,7 +88,8 @@ pub async fn remedy(
 pub(crate) fn verb(request: &HttpRequest) -> Result<Remedy, Problem> {
     let word = request.match_info().get("verb").unwrap_or_default();
     Remedy::parse(word).ok_or_else(|| {
-        let detail = format!("{word:?} is nothing to do about drift: adopt, restore, ignore, heed");
+        let detail =
+            format!("{word:?} is nothing to do about drift: adopt, restore, ignore, heed, delete");
         Problem::new(Code::NotFound, detail)
     })
 }
@@ -117,5 +119,6 @@ pub(crate) async fn act(
         Remedy::Restore => "Kafka gets back what is approved",
         Remedy::Ignore => "It may stay",
         Remedy::Heed => "It is shown again",
+        Remedy::Delete => "Deletion request submitted; somebody else approves it",
     })
 }

@@ -42,6 +42,7 @@ fn row<'a>(viewer: &Viewer, entry: &'a Drift) -> Row<'a> {
     let remedies = [
         (Remedy::Adopt, "Adopt what Kafka has"),
         (Remedy::Restore, "Restore what is approved"),
+        (Remedy::Delete, "Ask for its deletion"),
     ];
     let mut remedies: Vec<_> = remedies
         .into_iter()

@@ -4,7 +4,7 @@ use crate::Test;
 use serde_json::{Value, json};
 use sluice_e2e::http::Api;
 use sluice_e2e::stack::Stack;
-use sluice_e2e::{Outcome, ensure_eq, kafka, wait_for};
+use sluice_e2e::{Outcome, ensure, ensure_eq, kafka, wait_for};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     (
@@ -12,6 +12,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
         approved_change,
     ),
     ("what is changed behind our back is drift", drift),
+    (
+        "trusted: an orphan is deleted only by a request",
+        orphan_deleted,
+    ),
     (
         "an orphan becomes a governed topic when it is adopted",
         orphan,
@@ -145,6 +149,41 @@ fn drift(stack: &Stack) -> Outcome {
         entries("recreated")
     })?;
     kafka::delete(stack.bootstrap(), topic)?;
+    Ok(())
+}
+
+fn orphan_deleted(stack: &Stack) -> Outcome {
+    let topic = "change.stray";
+    kafka::create(stack.bootstrap(), topic, 1)?;
+    let this = json!({"topic_name": topic, "kind": "orphan", "reason": "nobody's"});
+    let approver = stack.admin("approver")?;
+    wait_for("its deletion is asked for", || {
+        Ok((approver.post("/api/drift/delete", &this)?.status == 200).then_some(()))
+    })?;
+    let row = approver
+        .get(&format!("/api/topics/by-name/{topic}"))?
+        .expect(200)?;
+    ensure_eq!(row["status"], "inactive", "taken in behind a fence: {row}");
+    ensure!(
+        kafka::shape(stack.bootstrap(), topic)?.is_some(),
+        "and nothing is gone"
+    );
+    let open = approver
+        .get("/api/requests?kind=delete&status=pending")?
+        .expect(200)?;
+    let mut open = open.as_array().into_iter().flatten();
+    let request = open.find(|request| request["topic_name"] == topic);
+    let request = request
+        .map(|request| request["request_id"].clone())
+        .unwrap_or_default();
+    let path = format!("/api/requests/{request}/approve");
+    ensure_eq!(approver.post_empty(&path)?.status, 403, "not by who asked");
+    stack.admin("admin")?.post_empty(&path)?.expect(200)?;
+    stack.wait_status(row["topic_id"].as_i64().unwrap_or_default(), "deleted")?;
+    ensure!(
+        kafka::shape(stack.bootstrap(), topic)?.is_none(),
+        "now it is"
+    );
     Ok(())
 }
 
