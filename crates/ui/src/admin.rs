@@ -5,6 +5,7 @@ mod activity;
 mod drift;
 mod overview;
 mod requests;
+mod review;
 mod topic;
 mod topics;
 
@@ -13,6 +14,7 @@ pub use activity::{Audit, AuditWanted, Subscriptions, audit, producers, subscrip
 pub use drift::drift;
 pub use overview::{Overview, overview};
 pub use requests::{Inbox, Tab, inbox, request};
+pub use review::Surroundings;
 pub use topic::{TopicPage, topic};
 pub use topics::{Topics, topics};
 

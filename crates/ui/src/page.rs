@@ -148,6 +148,12 @@ pub fn notice(did: &str) -> Option<&'static str> {
         "approve" => "Approved.",
         "reject" => "Rejected; the requester sees the reason.",
         "withdraw" => "The request is withdrawn.",
+        "edit" => "The request is edited; approvals begin anew.",
+        "comment" => "The comment is written.",
+        "many" => "All the ticked requests are decided.",
+        "some" => {
+            "Not all of the ticked requests could be decided; those that wait are still here."
+        }
         "cancel" => "The approval is called off.",
         "deactivate" => "Deactivated: producers hold their records, consumers drain.",
         "reactivate" => "Reactivated.",

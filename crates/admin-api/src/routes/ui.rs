@@ -5,6 +5,7 @@ mod access;
 mod forms;
 mod frame;
 mod pages;
+mod petitions;
 mod sign_in;
 
 use actix_web::middleware::from_fn;
@@ -48,6 +49,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
                         .route(web::post().to(forms::request_topic)),
                 )
                 .route("/requests", web::get().to(pages::requests))
+                .route("/requests/decide", web::post().to(petitions::decide_many))
+                .route("/requests/{id}/edit", web::post().to(petitions::change))
+                .route("/requests/{id}/amend", web::post().to(petitions::amend))
+                .route("/requests/{id}/comment", web::post().to(petitions::comment))
                 .route(
                     "/requests/{id}/{verb}",
                     web::post().to(forms::decide_request),

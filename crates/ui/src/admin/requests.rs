@@ -1,6 +1,7 @@
 //! Asking for topics and deciding about what is asked.
 
 use super::Held;
+use super::review::{Review, Surroundings};
 use crate::bits::{Badge, When, bytes};
 use crate::form::{Fault, TopicForm};
 use crate::page::{Shell, Viewer, render};
@@ -34,8 +35,10 @@ pub struct Inbox<'a> {
     pub producers: &'a [ProducerSeen],
     /// The evidence of the deletions among them, by request.
     pub evidence: &'a BTreeMap<i64, Evidence>,
-    /// Whether who asked may also decide.
-    pub allow_self_approval: bool,
+    /// The policy that counts.
+    pub policy: &'a Policy,
+    /// What is known beside each request.
+    pub around: &'a BTreeMap<i64, Surroundings>,
     /// The cursor of the next page.
     pub next: Option<&'a str>,
 }
@@ -46,6 +49,7 @@ struct InboxPage<'a> {
     shell: Shell<'a>,
     pending: bool,
     cards: Vec<Card<'a>>,
+    many: bool,
     next: Option<&'a str>,
     may_ask: bool,
 }
@@ -67,6 +71,7 @@ struct Card<'a> {
     evidence: Option<EvidenceLines>,
     approvals: Option<String>,
     why_not: Option<&'static str>,
+    review: Option<Review<'a>>,
 }
 
 /// The evidence of a deletion, in words.
@@ -126,25 +131,30 @@ pub fn inbox(viewer: &Viewer, data: &Inbox<'_>) -> String {
         Tab::Pending => "Requests to decide",
         Tab::Decided => "Decided requests",
     };
+    let requests = data.requests.iter();
+    let cards: Vec<_> = requests
+        .map(|request| card(viewer, data, request))
+        .collect();
+    let decidable = cards.iter().filter(|card| card.decide).count();
     render(&InboxPage {
         shell: Shell::new(viewer, "/ui/requests", title),
         pending: data.tab == Tab::Pending,
-        cards: data
-            .requests
-            .iter()
-            .map(|request| card(viewer, data, request))
-            .collect(),
+        many: data.tab == Tab::Pending && decidable > 1,
+        cards,
         next: data.next,
         may_ask: viewer.may(Role::Producer),
     })
 }
 
-fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a> {
+fn card<'a>(viewer: &Viewer, data: &Inbox<'a>, request: &'a Request) -> Card<'a> {
     let own = request.requested_by == viewer.actor.account;
     let approver = viewer.may(Role::Approver);
-    let barred = own && !data.allow_self_approval;
+    let barred = own && !data.policy.allow_self_approval;
     let counted = request.approved_by.contains(&viewer.actor.account);
+    let decide = approver && !barred && !counted;
+    let around = data.around.get(&request.request_id);
     Card {
+        review: around.map(|around| Review::new(viewer, data.policy, request, around, decide)),
         request,
         kind: request.kind.into(),
         badge: request.status.into(),
@@ -154,7 +164,7 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'_>, request: &'a Request) -> Card<'a>
         partitions: partitions(request),
         configs: configs(request),
         held: Held::of(&request.topic_name, data.producers).words(),
-        decide: approver && !barred && !counted,
+        decide,
         own,
         is_delete: request.kind == Kind::Delete,
         evidence: data

@@ -347,12 +347,15 @@ fn who_asked_is_told_that_somebody_else_decides() {
         [sample_request(Kind::Delete, "sam")],
     );
     let evidence = sample_evidence();
+    let policy = sample_policy();
+    let around = [(4, Surroundings::default())].into();
     let data = |requests, tab| Inbox {
         tab,
         requests,
         producers: &[],
         evidence: &evidence,
-        allow_self_approval: false,
+        policy: &policy,
+        around: &around,
         next: Some("b4"),
     };
     let page = inbox(&viewer, &data(&own, Tab::Pending));

@@ -21,6 +21,7 @@ mod forward;
 mod hostile;
 mod inputs;
 mod instances;
+mod klaw;
 mod lifecycle;
 mod machines;
 mod outage;
@@ -171,6 +172,12 @@ fn main() -> ExitCode {
         bad_input::TESTS
             .iter()
             .map(|(name, test)| calm(name, *test)),
+    );
+    trials.extend(klaw::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(
+        klaw::ROUGH_TESTS
+            .iter()
+            .map(|(name, test)| rough(name, *test)),
     );
     trials.extend(change::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(

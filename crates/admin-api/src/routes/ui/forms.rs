@@ -30,7 +30,7 @@ use sluice_ui::form::{TopicForm, topic_change};
 type Answer = Result<HttpResponse, Failure>;
 
 /// What the fields of a decision say; a form of ours always names the version that it showed.
-fn decision(form: &FormFields) -> Result<Decision, Problem> {
+pub(super) fn decision(form: &FormFields) -> Result<Decision, Problem> {
     let reason = form.get("reason").map(str::to_owned);
     if reason
         .as_ref()

@@ -1,6 +1,7 @@
 //! What is shown.
 
 use super::frame::{Visitor, show, viewer};
+use crate::app;
 use crate::error::Outcome;
 use crate::routes::deletion::fence_of;
 use crate::routes::{id, query};
@@ -11,14 +12,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use rusqlite::Connection;
 use sluice_model::lifecycle::State as TopicState;
 use sluice_model::page::{Page, encode};
+use sluice_model::policy::Policy;
 use sluice_model::problem::{Code, Problem};
-use sluice_model::request::Kind;
+use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::topic::Topic;
 use sluice_service::http::problem::Failure;
 use sluice_service::now;
-use sluice_ui::admin::{self, Audit, Inbox, Overview, Subscriptions, Tab, TopicPage, Topics};
+use sluice_ui::admin::{
+    self, Audit, Inbox, Overview, Subscriptions, Surroundings, Tab, TopicPage, Topics,
+};
 use sluice_ui::form::TopicForm;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Rows on one page of a list.
 const ROWS: u32 = 100;
@@ -26,6 +31,8 @@ const ROWS: u32 = 100;
 const OVERVIEW_ROWS: u32 = 6;
 /// Topics in trouble that the overview looks through, of each state.
 const TROUBLED_ROWS: u32 = 200;
+/// Comments that a request shows.
+const COMMENTS: u32 = 50;
 /// Mappings on the page of the subscriptions.
 const SUBSCRIPTIONS: u32 = 1000;
 
@@ -198,6 +205,8 @@ pub(super) async fn requests(
 ) -> Answer {
     let page = rows(&request)?;
     let decided = query(&request, "tab").as_deref() == Some("decided");
+    let policy = state.rules().policy;
+    let rules = Arc::clone(&policy);
     let read = move |c: &Connection| -> Outcome<_> {
         let requests = if decided {
             store::requests::decided(c, page)?
@@ -212,9 +221,13 @@ pub(super) async fn requests(
             let found = store::evidence::of_request(c, request.request_id)?;
             evidence.extend(found.map(|found| (request.request_id, found)));
         }
-        Ok((requests, evidence))
+        let around = requests
+            .iter()
+            .map(|request| surroundings(c, &rules, request));
+        let around = around.collect::<Outcome<BTreeMap<_, _>>>()?;
+        Ok((requests, evidence, around))
     };
-    let (requests, evidence) = state.database.read(read).await?;
+    let (requests, evidence, around) = state.database.read(read).await?;
     let next = next(&requests, |request| request.request_id);
     let viewer = viewer(&request, &state, visitor.0).await;
     let producers = state.producers.all();
@@ -223,10 +236,33 @@ pub(super) async fn requests(
         requests: &requests,
         evidence: &evidence,
         producers: &producers,
-        allow_self_approval: state.rules().policy.allow_self_approval,
+        policy: &policy,
+        around: &around,
         next: next.as_deref(),
     };
     Ok(show(admin::inbox(&viewer, &data)))
+}
+
+/// What is shown beside a request.
+fn surroundings(
+    connection: &Connection,
+    policy: &Policy,
+    request: &Request,
+) -> Outcome<(i64, Surroundings)> {
+    let page = Page {
+        limit: COMMENTS,
+        before: None,
+    };
+    let mut around = Surroundings {
+        comments: store::comments::list(connection, request.request_id, page)?,
+        ..Surroundings::default()
+    };
+    let topic = store::topics::by_id(connection, request.topic_id)?;
+    if let Some(topic) = topic.filter(|_| request.status == RequestStatus::Pending) {
+        around.budget = app::budget::of_request(connection, policy, request, &topic)?;
+        around.findings = app::policy::findings(policy, request, &topic);
+    }
+    Ok((request.request_id, around))
 }
 
 /// `GET /ui/subscriptions`
