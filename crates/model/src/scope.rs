@@ -84,6 +84,14 @@ impl Actor {
         self.scopes.iter().any(|scope| !scope.starts_with(TOPIC))
     }
 
+    /// Whether the scopes of the credential leave every topic open.
+    pub fn reaches_all(&self) -> bool {
+        !self
+            .scopes
+            .iter()
+            .any(|scope| scope.starts_with(TOPIC) && scope != "topic:*")
+    }
+
     /// Whether the scopes of the credential leave a topic open.
     pub fn reaches(&self, topic: &str) -> bool {
         let mut patterns = self

@@ -6,6 +6,8 @@ use sluice_admin_client::verify::{Rejection, Verifier};
 use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
 
+/// The scope that sending needs.
+const SEND: &str = "records:send";
 /// Seconds after which a client may try again while the admin API is down.
 const RETRY_S: u32 = 1;
 
@@ -37,6 +39,11 @@ impl Auth {
         role: Role,
     ) -> Result<(), Box<Problem>> {
         match self.verifier.verify(token).await {
+            Ok(actor) if role == Role::Producer && !(actor.within(SEND) && actor.reaches_all()) => {
+                let detail =
+                    "this token is narrowed by scopes; sending takes records:send and all topics";
+                Err(Box::new(Problem::new(Code::Forbidden, detail)))
+            }
             Ok(actor) if actor.may(role) => Ok(()),
             Ok(actor) => {
                 let detail = format!("account {} has not the role {role}", actor.account);
