@@ -117,7 +117,7 @@ fn a_block_that_is_damaged_while_the_daemon_runs_is_counted_and_put_aside() {
         .open(&segment)
         .unwrap();
     // In the middle of the second of three blocks of the same size.
-    file.write_all_at(b"XXXX", length / 2).unwrap();
+    file.write_all_at(&[0xa5; 4], length / 2).unwrap();
     daemon.route("orders", State::Active);
     let status = daemon.until("the rest flows", |status| status.held == 0);
     assert_eq!((status.delivered, status.discarded), (20, 10));
