@@ -1,5 +1,6 @@
 //! What a group of measurements is given, and the one shape of their rows.
 
+use crate::http::Connection;
 use serde_json::{Value, json};
 use sluice_e2e::http::Api;
 use sluice_e2e::{Outcome, wait_for};
@@ -13,11 +14,18 @@ pub(crate) struct Bench {
     only: Vec<String>,
     /// Rounds of each throughput measurement; the median counts.
     pub(crate) rounds: usize,
+    /// Topics that governance is measured beside.
+    pub(crate) topics: usize,
 }
 
 impl Bench {
     /// Of the stack whose `stack.json` is at `path`.
-    pub(crate) fn new(path: &Path, only: Vec<String>, rounds: usize) -> Outcome<Self> {
+    pub(crate) fn new(
+        path: &Path,
+        only: Vec<String>,
+        rounds: usize,
+        topics: usize,
+    ) -> Outcome<Self> {
         // Other programs are told of it, who have directories of their own.
         let path = std::fs::canonicalize(path)?;
         let facts = std::fs::read_to_string(&path)?;
@@ -26,6 +34,7 @@ impl Bench {
             facts: serde_json::from_str(&facts)?,
             only,
             rounds: rounds.max(1),
+            topics: topics.max(1),
         })
     }
 
@@ -68,6 +77,12 @@ impl Bench {
     pub(crate) fn admin(&self, account: &str) -> Outcome<Api> {
         let token = self.fact(&format!("/tokens/{account}"));
         Api::new(self.fact("/admin_api/url"), token)
+    }
+
+    /// A connection to the admin API for an account.
+    pub(crate) fn connection(&self, account: &str) -> Outcome<Connection> {
+        let token = self.fact(&format!("/tokens/{account}"));
+        Connection::open(self.fact("/admin_api/url"), token)
     }
 
     /// The producer daemon.

@@ -25,6 +25,28 @@ impl Process {
         })?))
     }
 
+    /// The process of an id.
+    pub(crate) const fn by_id(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// Seconds from the machine's start until now.
+    pub(crate) fn uptime() -> Outcome<f64> {
+        let text = std::fs::read_to_string("/proc/uptime")?;
+        let word = text.split_whitespace().next();
+        Ok(word.ok_or("an uptime without it")?.parse()?)
+    }
+
+    /// Seconds from the machine's start until the process began.
+    pub(crate) fn started(self) -> Outcome<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0))?;
+        // The name stands in brackets and may contain blanks.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks = rest.split_whitespace().nth(19);
+        let ticks: f64 = ticks.ok_or("a stat without it")?.parse()?;
+        Ok(ticks / TICKS)
+    }
+
     fn status(self, name: &str) -> Outcome<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -7,6 +7,7 @@ use crate::app::observe;
 use crate::error::{AppError, Outcome};
 use crate::state::State;
 use crate::store;
+use futures_util::future::try_join_all;
 use rdkafka::admin::ResourceSpecifier;
 use sluice_model::topic::Topic;
 use sluice_service::{backoff, failpoint, now};
@@ -68,13 +69,20 @@ async fn create_chunk(state: &State, kafka: &Kafka, topics: &[Topic]) -> Result<
             _ => None,
         };
         let cluster = kafka.look(only).await?;
-        let mut waiting = Vec::new();
-        for topic in created {
-            match cluster.topics.get(&topic.topic_name) {
-                Some(seen) if seen.led => confirm(state, kafka, &topic, &cluster).await?,
-                _ => waiting.push(topic),
-            }
-        }
+        let led = |topic: &Topic| {
+            cluster
+                .topics
+                .get(&topic.topic_name)
+                .is_some_and(|seen| seen.led)
+        };
+        let (ready, waiting): (Vec<Topic>, Vec<Topic>) = created.into_iter().partition(led);
+        // Side by side, so that they share a commit.
+        try_join_all(
+            ready
+                .iter()
+                .map(|topic| confirm(state, kafka, topic, &cluster)),
+        )
+        .await?;
         created = waiting;
         if Instant::now() >= deadline {
             for topic in &created {

@@ -63,6 +63,7 @@ async fn pass(
     started: Timestamp,
     detailed: &mut Detailed,
 ) -> Result<Duration, ClusterError> {
+    let begun = Instant::now();
     age_requests(state).await;
     let Some(Observed {
         topics,
@@ -92,11 +93,19 @@ async fn pass(
     usage::gather(state, kafka, &topics, fenced).await?;
     usage::watch_fences(state, kafka, &topics, &mut detailed.fences).await?;
     let interval = state.settings.reconcile.interval;
-    if !busy && detailed.due(interval) {
+    let whole = !busy && detailed.due(interval);
+    if whole {
         detailed.refresh(state, kafka, &topics, &cluster).await?;
     }
     let found = drift::compare(&topics, &cluster, &detailed.details, now());
     state.drift.update(found, &cluster, &detailed.details);
+    let kind = match (busy, whole) {
+        (true, _) => "busy",
+        (false, true) => "whole",
+        (false, false) => "quick",
+    };
+    metrics::histogram!("admin_api_reconcile_pass_seconds", "kind" => kind)
+        .record(begun.elapsed().as_secs_f64());
     Ok(if busy {
         interval.min(RETRY)
     } else {
