@@ -93,10 +93,7 @@ fn request(connection: &Connection, request_id: i64) -> Outcome<Request> {
 
 /// Refuses a credential that is narrowed to other topics.
 fn check_reach(context: &Context, topic_name: &str) -> Outcome<()> {
-    Ok(crate::auth::scopes::check_topic(
-        &context.actor,
-        topic_name,
-    )?)
+    Ok(context.actor.need_topic(topic_name)?)
 }
 
 /// The bound on what one account may leave open.

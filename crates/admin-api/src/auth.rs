@@ -104,10 +104,8 @@ pub fn identify(request: &HttpRequest) -> Result<Verified, Failure> {
         .identify_whole(credential::token(request), reads, now())?;
     let pattern = request.match_pattern().unwrap_or_default();
     let last = request.path().rsplit('/').next().unwrap_or_default();
-    scopes::check(
-        &known.actor,
-        scopes::needed(request.method(), &pattern, last),
-    )?;
+    let needed = scopes::needed(request.method(), &pattern, last);
+    known.actor.need_scope(needed)?;
     Ok(known)
 }
 

@@ -1,5 +1,9 @@
 //! What can be called: one function per endpoint, without IO.
 
+mod access;
+
+pub use access::*;
+
 use crate::Error;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,6 +30,8 @@ pub enum Method {
     Get,
     /// Does something.
     Post,
+    /// Puts something in its place.
+    Put,
     /// Asks for a change of something.
     Patch,
     /// Removes something.
@@ -84,6 +90,14 @@ fn decode<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, Error> {
         Ok(problem) => Err(Error::Problem(Box::new(problem))),
         Err(_) => Err(Error::Unexpected(format!("status {status}"))),
     }
+}
+
+/// An answer that says nothing but that it was done.
+fn decode_done(status: u16, body: &[u8]) -> Result<(), Error> {
+    if (200..300).contains(&status) {
+        return Ok(());
+    }
+    decode(status, body)
 }
 
 fn decode_changed<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<Option<T>, Error> {

@@ -1,5 +1,6 @@
 //! What can be asked on the command line.
 
+pub(crate) mod access;
 pub(crate) mod consumer;
 
 use crate::output::Format;
@@ -89,6 +90,19 @@ pub(crate) enum Command {
     Stats,
     /// Whose token this is
     Whoami,
+    /// Users: who may sign in, and what they may do
+    #[command(subcommand)]
+    User(access::User),
+    /// Teams: who owns topics together
+    #[command(subcommand)]
+    Team(access::Team),
+    /// Tokens of programs and people
+    #[command(subcommand)]
+    Token(access::Token),
+    /// Sign in with a password; prints the token of the session
+    Login(access::Login),
+    /// End the session whose token this is
+    Logout,
     /// Interactive menus
     Shell(Shell),
 }
@@ -423,6 +437,11 @@ mod tests {
             "flow",
             "stats",
             "whoami",
+            "user",
+            "team",
+            "token",
+            "login",
+            "logout",
             "shell",
             "apply",
             "diff",

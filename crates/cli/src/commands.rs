@@ -1,5 +1,6 @@
 //! One function per command.
 
+pub(crate) mod access;
 pub(crate) mod consumer;
 pub(crate) mod declared;
 pub(crate) mod request;
@@ -38,6 +39,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Whoami => context
             .output
             .object(&context.admin(call::whoami().raw())?, "account"),
+        Command::User(command) => access::user(&context, command),
+        Command::Team(command) => access::team(&context, command),
+        Command::Token(command) => access::token::run(&context, command),
+        Command::Login(command) => access::login(&context, &command),
+        Command::Logout => access::logout(&context),
         Command::Shell(command) => shell::run(&context, &command),
     }
 }
@@ -78,6 +84,7 @@ fn account_for(command: &Command) -> &'static str {
         | Command::Subscriptions { all: true, .. }
         | Command::Flow
         | Command::Stats => "viewer",
+        Command::User(_) | Command::Team(_) | Command::Token(_) => "admin",
         Command::Topic(_)
         | Command::Request(_)
         | Command::Shell(crate::args::Shell {
@@ -90,7 +97,7 @@ fn account_for(command: &Command) -> &'static str {
         Command::Subscriptions { user, .. } => reader(user.as_ref()),
         Command::Tail(command) => reader(command.user.as_ref()),
         Command::Shell(command) => reader(command.user.as_ref()),
-        Command::Consumer(_) | Command::Whoami => "consumer",
+        Command::Consumer(_) | Command::Whoami | Command::Login(_) | Command::Logout => "consumer",
     }
 }
 

@@ -13,6 +13,7 @@ mod failure;
 mod http;
 mod output;
 mod printer;
+mod secret;
 mod shell;
 mod sse;
 mod stream;

@@ -16,9 +16,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => {
             return Err(format!(
-                "{text:?} is no time such as 10s: the units are ms, s, m, h"
+                "{text:?} is no time such as 10s: the units are ms, s, m, h, d"
             ));
         }
     };

@@ -1,5 +1,7 @@
 //! Who is calling, and what they may do here.
 
+pub mod scopes;
+
 use crate::context::Context;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -161,6 +163,7 @@ pub async fn authenticate<B: MessageBody + 'static>(
         Ok(()) => Ok(caller),
         Err(failure) => Err(*failure.0),
     });
+    let caller = scopes::admit(caller, context.as_ref(), request.request()).await;
     match caller {
         Ok(caller) => {
             request.extensions_mut().insert(caller);

@@ -61,7 +61,9 @@ async fn metrics(
 ) -> Result<HttpResponse, Failure> {
     if !context.settings.metrics_public {
         let token = access::token(&context, &request)?;
-        access::verify(&context, token).await?.need(Role::Viewer)?;
+        let caller = access::verify(&context, token).await?;
+        caller.need(Role::Viewer)?;
+        access::scopes::admit(Ok(caller), None, &request).await?;
     }
     Ok(probe::metrics_answer())
 }

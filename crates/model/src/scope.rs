@@ -6,6 +6,7 @@
 //! roles allow. A scope never gives what the roles do not.
 
 use crate::access::Actor;
+use crate::problem::{Code, Problem};
 
 /// Every action, and what it opens.
 pub const SCOPES: [(&str, &str); 12] = [
@@ -69,7 +70,49 @@ pub fn check(scope: &str) -> Result<(), String> {
     }
 }
 
+/// What a call needs of the scopes of its credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// Any will do.
+    Nothing,
+    /// This action.
+    Action(&'static str),
+    /// No narrowing at all.
+    Whole,
+}
+
 impl Actor {
+    /// Refuses a credential whose scopes leave a call out.
+    ///
+    /// # Errors
+    /// 403 that names the scope.
+    pub fn need_scope(&self, needed: Needed) -> Result<(), Problem> {
+        let detail = match needed {
+            Needed::Action(action) if !self.within(action) => {
+                let scopes = self.scopes.join(", ");
+                format!("this token is narrowed to {scopes}; this needs {action}")
+            }
+            Needed::Whole if !self.scopes.is_empty() => {
+                "a token that is narrowed by scopes may not do this".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Problem::new(Code::Forbidden, detail))
+    }
+
+    /// Refuses a credential whose scopes leave a topic out.
+    ///
+    /// # Errors
+    /// 403 that names the topic.
+    pub fn need_topic(&self, topic: &str) -> Result<(), Problem> {
+        if self.reaches(topic) {
+            return Ok(());
+        }
+        let scopes = self.scopes.join(", ");
+        let detail = format!("this token is narrowed to {scopes}; {topic} is not among them");
+        Err(Problem::new(Code::Forbidden, detail))
+    }
+
     /// Whether the scopes of the credential leave an action open.
     pub fn within(&self, action: &str) -> bool {
         let mut actions = self.scopes.iter().filter(|scope| !scope.starts_with(TOPIC));
@@ -149,6 +192,21 @@ mod tests {
             "a pattern narrows topics alone"
         );
         assert!(!actor(&["topic:a"]).narrowed() && sender.narrowed());
+    }
+
+    #[test]
+    fn what_is_left_out_is_refused_by_name() {
+        let sender = actor(&["records:send", "topic:line.*"]);
+        assert_eq!(sender.need_scope(Needed::Action("records:send")), Ok(()));
+        assert_eq!(sender.need_scope(Needed::Nothing), Ok(()));
+        let refusal = sender.need_scope(Needed::Action("audit:read")).unwrap_err();
+        assert!(refusal.status == 403 && refusal.detail.contains("audit:read"));
+        assert!(sender.need_scope(Needed::Whole).is_err());
+        assert!(actor(&["topic:a"]).need_scope(Needed::Whole).is_err());
+        assert_eq!(actor(&[]).need_scope(Needed::Whole), Ok(()));
+        let refusal = sender.need_topic("orders").unwrap_err();
+        assert!(refusal.status == 403 && refusal.detail.contains("orders"));
+        assert_eq!(sender.need_topic("line.4"), Ok(()));
     }
 
     #[test]

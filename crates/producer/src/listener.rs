@@ -14,6 +14,7 @@ mod inlet;
 mod own;
 mod quarantine;
 mod quiet;
+mod reach;
 mod reader;
 mod stream;
 mod syslog;

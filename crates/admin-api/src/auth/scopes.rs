@@ -2,19 +2,7 @@
 //! name no actions, so that a new route is closed to narrowed tokens until somebody opens it.
 
 use actix_web::http::Method;
-use sluice_model::access::Actor;
-use sluice_model::problem::{Code, Problem};
-
-/// What a call needs of the scopes of its credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needed {
-    /// Any will do.
-    Nothing,
-    /// This action.
-    Action(&'static str),
-    /// No narrowing by actions at all.
-    Whole,
-}
+pub use sluice_model::scope::Needed;
 
 /// What a call needs; `pattern` is the route's, `last` the last segment of its path.
 pub fn needed(method: &Method, pattern: &str, last: &str) -> Needed {
@@ -47,41 +35,6 @@ pub fn needed(method: &Method, pattern: &str, last: &str) -> Needed {
         _ => return Needed::Whole,
     };
     Needed::Action(action)
-}
-
-/// Refuses a credential whose scopes leave a call out.
-///
-/// # Errors
-/// 403 that names the scope.
-pub fn check(actor: &Actor, needed: Needed) -> Result<(), Problem> {
-    let detail = match needed {
-        Needed::Action(action) if !actor.within(action) => {
-            format!(
-                "this token is narrowed to {}; this needs {action}",
-                actor.scopes.join(", ")
-            )
-        }
-        Needed::Whole if !actor.scopes.is_empty() => {
-            "a token that is narrowed by scopes may not do this".to_owned()
-        }
-        _ => return Ok(()),
-    };
-    Err(Problem::new(Code::Forbidden, detail))
-}
-
-/// Refuses a credential whose scopes leave a topic out.
-///
-/// # Errors
-/// 403 that names the topic.
-pub fn check_topic(actor: &Actor, topic: &str) -> Result<(), Problem> {
-    if actor.reaches(topic) {
-        return Ok(());
-    }
-    let detail = format!(
-        "this token is narrowed to {}; {topic} is not among them",
-        actor.scopes.join(", ")
-    );
-    Err(Problem::new(Code::Forbidden, detail))
 }
 
 #[cfg(test)]

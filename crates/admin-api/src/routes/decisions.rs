@@ -4,7 +4,6 @@ use super::command::{self, Reply};
 use super::{id, poll, query};
 use crate::app::{Context, decide, delete};
 use crate::auth::Caller;
-use crate::auth::scopes::check_topic;
 use crate::error::AppError;
 use crate::hub::Follow;
 use crate::state::State;
@@ -165,7 +164,7 @@ pub async fn activate_by_name(
     let mut body = Body::parse(&body.0)?;
     let name = body.required_text("topic_name");
     body.finish()?;
-    check_topic(&actor, &name)?;
+    actor.need_topic(&name)?;
     let wanted = name.clone();
     let found = state
         .database

@@ -1,7 +1,7 @@
 //! The service itself: health, figures, the caller.
 
 use crate::auth::Caller;
-use crate::auth::scopes::{self, Needed};
+use crate::auth::scopes::Needed;
 use crate::state::State;
 use crate::store;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -54,7 +54,7 @@ pub async fn metrics(
         let token = credential::token(&request);
         let actor = state.tokens.identify(token, true, now())?;
         crate::auth::require(&actor, Role::Viewer)?;
-        scopes::check(&actor, Needed::Action("metrics:read"))?;
+        actor.need_scope(Needed::Action("metrics:read"))?;
     }
     Ok(probe::metrics_answer())
 }

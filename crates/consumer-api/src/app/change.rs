@@ -43,6 +43,7 @@ fn merge(specs: Vec<ProcessorSpec>, mut before: Vec<Processor>, at: Timestamp) -
 /// # Errors
 /// What is not configured, not active, or cannot start.
 pub async fn prepare(context: &Context, caller: &Caller, draft: Draft) -> Result<Row, Failure> {
+    caller.need_reach(&draft.topics, &draft.processors)?;
     let (cluster, address) = locate(context, &draft).await?;
     check_topics(context, &cluster, &draft.topics).await?;
     targets::check(context, None, &cluster, &draft.topics, &draft.processors).await?;
@@ -172,6 +173,7 @@ async fn replace(
     dry_run: bool,
 ) -> Result<Consumer, Failure> {
     let id = before.id.clone();
+    caller.need_reach(&draft.topics, &draft.processors)?;
     let same_place = draft.cluster.as_deref() == Some(before.cluster.as_str())
         && draft
             .address

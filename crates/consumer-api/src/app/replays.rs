@@ -213,6 +213,7 @@ pub async fn start(
         config: p.config.clone(),
     });
     let specs = asked.processors.unwrap_or_else(|| own.collect());
+    caller.need_reach(&topics, &specs)?;
     if specs.is_empty() {
         let detail = "the consumer has no processors; name some in processors";
         return Err(Problem::new(Code::Conflict, detail).into());

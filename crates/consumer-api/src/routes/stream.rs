@@ -140,6 +140,7 @@ async fn open(
 ) -> Result<Tail, Failure> {
     let asked = asked(context, &caller, request, style)?;
     if let Who::Topics(topics) = &asked.who {
+        caller.need_topics(topics)?;
         check_active(context, topics).await?;
     }
     let permit = context.hub.admit()?;

@@ -58,7 +58,7 @@ pub(crate) async fn active(
               (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn records(
     context: web::Data<Context>,
-    _caller: Caller,
+    caller: Caller,
     topic: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Failure> {
@@ -91,6 +91,7 @@ pub(crate) async fn records(
         Some(text) => Cursor::read(text)?.place(&topic).cloned(),
     };
     let topic = topic.into_inner();
+    caller.need_topics(std::slice::from_ref(&topic))?;
     check_active(&context, std::slice::from_ref(&topic)).await?;
     let topic_id = context.catalogue.now().topic_id(&topic);
     let asked = Asked {

@@ -20,7 +20,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
 use sluice_service::health::Health;
 use std::convert::Infallible;
@@ -267,7 +266,12 @@ async fn read(http: &Http, route: &str, request: &Request<Incoming>) -> Outcome 
         )),
         "/status" | "/metrics" => {
             if !http.metrics_public {
-                http.auth.check(request.headers(), Role::Viewer).await?;
+                let scope = if route == "/status" {
+                    "topics:read"
+                } else {
+                    "metrics:read"
+                };
+                http.auth.reader(request.headers(), (scope, None)).await?;
             }
             let status = http.inlet.status().await.map_err(|_busy| gone())?;
             if route == "/status" {

@@ -4,11 +4,11 @@
 use super::guard::TokenCheck;
 use super::hello::{self, HELLO_BYTES_MAX, Hello};
 use super::inlet::{Inlet, Manner, Pending};
+use super::reach::Reach;
 use super::reader::Reader;
 use crate::assemble::{self, Framed, Framer, LINE_SLACK_BYTES, Lines};
 use crate::batch::Refusal;
 use bytes::Bytes;
-use sluice_model::access::Role;
 use sluice_model::problem::Code;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -117,19 +117,16 @@ async fn read_all<R: AsyncRead + Unpin>(
                 framer.next_block()
             };
             let Some(framed) = framed else { break };
-            let (framed, manner) = match manner {
-                Some(manner) => (Some(framed), manner),
+            let (framed, (manner, reach)) = match &manner {
+                Some(known) => (Some(framed), known),
                 None => match greet(kind, framed, &steps).await {
-                    Some((framed, found)) => {
-                        manner = Some(found);
-                        (framed, found)
-                    }
+                    Some((framed, found)) => (framed, &*manner.insert(found)),
                     None => return false,
                 },
             };
             let Some(framed) = framed else { continue };
-            let lines = assembled(inlet, kind, framed);
-            let first = (lines_before, manner);
+            let lines = assembled(inlet, kind, framed, reach);
+            let first = (lines_before, *manner);
             let Some(count) = submit(inlet, lines, first, &steps, window).await else {
                 return false;
             };
@@ -150,13 +147,13 @@ fn no_token() -> Refusal {
     Refusal::new(Code::Unauthenticated, detail)
 }
 
-/// Takes a greeting off the first block, and tells how batches of this stream are treated. `None` when
-/// the stream must end.
+/// Takes a greeting off the first block, and tells how batches of this stream are treated and which
+/// topics they may name. `None` when the stream must end.
 async fn greet(
     kind: &Kind,
     framed: Framed,
     steps: &mpsc::Sender<Step>,
-) -> Option<(Option<Framed>, Manner)> {
+) -> Option<(Option<Framed>, (Manner, Reach))> {
     let quiet = if kind.journal {
         Manner::Journaled
     } else {
@@ -174,33 +171,36 @@ async fn greet(
         Some((Ok(hello), _)) => admit(kind, hello.token.as_deref()).await,
         None => admit(kind, None).await,
     };
-    if let Err(refusal) = admitted {
-        let _writer_left = steps.send(Step::Bad(refusal)).await;
-        return None;
-    }
+    let reach = match admitted {
+        Ok(reach) => reach,
+        Err(refusal) => {
+            let _writer_left = steps.send(Step::Bad(refusal)).await;
+            return None;
+        }
+    };
     let (Some((Ok(Hello { cumulative, .. }), end)), Framed::Lines(mut block)) =
         (first, framed.clone())
     else {
-        return Some((Some(framed), quiet));
+        return Some((Some(framed), (quiet, reach)));
     };
     drop(block.split_to(end));
     let rest = (!block.is_empty()).then_some(Framed::Lines(block));
     if !cumulative {
-        return Some((rest, quiet));
+        return Some((rest, (quiet, reach)));
     }
     // A writer that is gone ends the reading at the next look.
     let _writer_left = steps.send(Step::Greeted).await;
-    Some((rest, Manner::Brief))
+    Some((rest, (Manner::Brief, reach)))
 }
 
 /// Lets a client pass whose token is good, where one is needed; elsewhere it is not looked at.
-async fn admit(kind: &Kind, token: Option<&str>) -> Result<(), Refusal> {
+async fn admit(kind: &Kind, token: Option<&str>) -> Result<Reach, Refusal> {
     let Some(check) = &kind.token else {
-        return Ok(());
+        return Ok(Reach::default());
     };
     let token = token.ok_or_else(no_token)?;
     // Boxed: it is large, and most streams never need it.
-    let checked = Box::pin(check.check_token(token, Role::Producer)).await;
+    let checked = Box::pin(check.sender_of(token)).await;
     checked.map_err(|problem| {
         let code = match problem.status {
             401 => Code::Unauthenticated,
@@ -212,11 +212,12 @@ async fn admit(kind: &Kind, token: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// Turns a block into records, and counts what is none.
-fn assembled(inlet: &Inlet, kind: &Kind, framed: Framed) -> Lines {
-    let lines = match framed {
+fn assembled(inlet: &Inlet, kind: &Kind, framed: Framed, reach: &Reach) -> Lines {
+    let mut lines = match framed {
         Framed::Lines(block) => assemble::lines(block, kind.topic.as_deref(), inlet.record_max),
         Framed::TooLong => too_long(inlet.record_max),
     };
+    reach.leave_out(&mut lines);
     for (_, refusal) in &lines.refused {
         inlet.count_refused(kind.input, refusal);
     }

@@ -56,7 +56,11 @@ impl Tail {
                 let since = |s: sluice_model::subscription::Subscription| {
                     (s.topic_name, Some(s.subscribed_at.as_millis()))
                 };
-                found.into_iter().map(since).collect()
+                // What the credential is not for is not there for it.
+                let reached = found
+                    .into_iter()
+                    .filter(|s| self.caller.actor.reaches(&s.topic_name));
+                reached.map(since).collect()
             }
         };
         self.subscriptions = Some(wanted.clone());

@@ -81,6 +81,7 @@ async fn admit(request: &HttpRequest) -> Result<Option<Caller>, Problem> {
     let token = access::token(context, request)?;
     let caller = access::verify(context, token).await?;
     caller.need(Role::Viewer).map_err(|failure| *failure.0)?;
+    let caller = access::scopes::admit(Ok(caller), Some(context), request).await?;
     Ok(Some(caller))
 }
 

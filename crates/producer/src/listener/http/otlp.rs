@@ -18,7 +18,6 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use prost::Message as _;
 use serde::Serialize;
 use serde_json::json;
-use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
 
 /// Seconds after which a refused exporter may try again.
@@ -99,7 +98,7 @@ async fn serve(
     encoding: Option<Encoding>,
     request: Request<Incoming>,
 ) -> Result<Answer, Box<Problem>> {
-    http.auth.check(request.headers(), Role::Producer).await?;
+    let reach = http.auth.sender(request.headers()).await?;
     let encoding = encoding.ok_or_else(|| {
         let detail = "send Content-Type: application/x-protobuf or application/json";
         Box::new(Problem::new(Code::UnsupportedMediaType, detail))
@@ -111,7 +110,7 @@ async fn serve(
         let request = encoding.read(&body)?;
         Ok::<_, Box<Problem>>(records(&settings, &request, record_max))
     });
-    let fates = fates(http, parsed.await??, charge, "otlp").await?;
+    let fates = fates(http, (parsed.await??, &reach), charge, "otlp").await?;
     outcome(encoding, &fates)
 }
 

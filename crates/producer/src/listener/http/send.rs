@@ -1,16 +1,17 @@
 //! `POST /topics/{topic}` and `POST /records`: from a body to what became of each record.
 
 use super::answer::Answer;
+use super::auth::TOPICS;
 use super::forms::{self, Entry, Form, Parsed};
 use super::{Failure, Http, body, gone};
 use crate::batch::{Fate, Refusal};
 use crate::budget::Charge;
 use crate::listener::inlet::{Manner, Pending};
+use crate::listener::reach::Reach;
 use hyper::body::Incoming;
 use hyper::{Request, header};
 use serde::Serialize;
 use serde_json::json;
-use sluice_model::access::Role;
 use sluice_model::problem::{Code, Problem};
 
 /// For metrics.
@@ -49,7 +50,7 @@ async fn to_topic_in(
     form: Option<Form>,
     request: Request<Incoming>,
 ) -> Outcome {
-    http.auth.check(request.headers(), Role::Producer).await?;
+    let reach = http.auth.sender(request.headers()).await?;
     let Some(form) = form.filter(|form| partition.is_none() || form.is_confluent()) else {
         return Err(unsupported(
             content_type(&request).as_deref(),
@@ -67,7 +68,7 @@ async fn to_topic_in(
     let record_max = http.inlet.record_max;
     let place = (topic.as_str(), partition);
     let parsed = forms::for_topic(form, place, key.as_deref(), &block, record_max)?;
-    let fates = fates(http, parsed, charge, INPUT).await?;
+    let fates = fates(http, (parsed, &reach), charge, INPUT).await?;
     if form.is_confluent() {
         confluent_answer(&fates)
     } else {
@@ -86,7 +87,7 @@ fn v2_code(status: u16) -> u32 {
 /// Serves `GET /topics` and `GET /topics/{topic}`: the active topics, as clients of Confluent's API look
 /// them up before they produce.
 pub(super) async fn list(http: &Http, topic: Option<&str>, request: &Request<Incoming>) -> Outcome {
-    http.auth.check(request.headers(), Role::Viewer).await?;
+    http.auth.reader(request.headers(), TOPICS).await?;
     match topic.map(decode) {
         None => Ok(Answer::json(200, &topic_names(http).await?)),
         Some(name) => {
@@ -134,7 +135,7 @@ pub(super) async fn offload<T: Send + 'static>(
 
 /// Serves `POST /records`.
 pub(super) async fn records(http: &Http, request: Request<Incoming>) -> Outcome {
-    http.auth.check(request.headers(), Role::Producer).await?;
+    let reach = http.auth.sender(request.headers()).await?;
     let content_type = content_type(&request);
     if !matches!(
         content_type.as_deref().and_then(Form::of),
@@ -144,7 +145,7 @@ pub(super) async fn records(http: &Http, request: Request<Incoming>) -> Outcome 
     }
     let (block, charge) = body::read(http, request).await?;
     let parsed = forms::named_lines(&block, http.inlet.record_max);
-    own_answer(&fates(http, parsed, charge, INPUT).await?)
+    own_answer(&fates(http, (parsed, &reach), charge, INPUT).await?)
 }
 
 /// The content type of a request.
@@ -185,14 +186,27 @@ pub(super) struct Underway {
     pending: Option<Pending>,
 }
 
+/// Refuses the records of topics that their sender's credential leaves out.
+fn leave_out(parsed: &mut Parsed, reach: &Reach) {
+    let mut barred = reach.take_out(&mut parsed.records).into_iter().peekable();
+    for entry in &mut parsed.entries {
+        if let Ok(place) = entry
+            && let Some((_, refusal)) = barred.next_if(|(index, _)| index == place)
+        {
+            *entry = Err(refusal);
+        }
+    }
+}
+
 /// Sends the records of a body on their way.
 pub(super) fn begin(
     http: &Http,
-    parsed: Parsed,
+    (mut parsed, reach): (Parsed, &Reach),
     mut charge: Charge,
     input: &'static str,
 ) -> Result<Underway, Box<Problem>> {
     charge.shrink(parsed.bytes);
+    leave_out(&mut parsed, reach);
     for refusal in parsed
         .entries
         .iter()
@@ -235,7 +249,7 @@ impl Underway {
 /// What became of every record of a body.
 pub(super) async fn fates(
     http: &Http,
-    parsed: Parsed,
+    parsed: (Parsed, &Reach),
     charge: Charge,
     input: &'static str,
 ) -> Result<Vec<Fate>, Box<Problem>> {

@@ -6,16 +6,17 @@ mod record;
 mod stream;
 
 use super::answer::Answer;
+use super::auth::TOPICS;
 use super::forms::Collector;
 use super::send::{Outcome, content_type, decode, fates, offload, unsupported};
 use super::{Http, body};
 use crate::batch::Fate;
+use crate::listener::reach::Reach;
 use cutter::Cutter;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use record::{Batch, Shape};
 use serde_json::{Value, json};
-use sluice_model::access::Role;
 use sluice_model::name::TopicName;
 use sluice_model::problem::{Code, Problem};
 use std::rc::Rc;
@@ -54,9 +55,9 @@ pub(super) async fn records(
     (cluster, topic): (&str, &str),
     request: Request<Incoming>,
 ) -> Outcome {
-    let target = admit(http, (cluster, topic), &request).await?;
+    let (target, reach) = admit(http, (cluster, topic), &request).await?;
     if request.body().size_hint().exact().is_none() {
-        return Ok(stream::serve(http, target, request.into_body()));
+        return Ok(stream::serve(http, (target, reach), request.into_body()));
     }
     let (block, charge) = body::read(http, request).await?;
     let (record_max, name) = (http.inlet.record_max, target.topic.clone());
@@ -70,7 +71,7 @@ pub(super) async fn records(
         let detail = "the body has no record";
         return Err(Box::new(Problem::new(Code::MalformedJson, detail)).into());
     }
-    let fates = fates(http, parsed, charge, INPUT).await?;
+    let fates = fates(http, (parsed, &reach), charge, INPUT).await?;
     let mut reports = Vec::new();
     for (fate, shape) in fates.iter().zip(&shapes) {
         push_report(&mut reports, &report(&target, fate, shape));
@@ -85,7 +86,7 @@ pub(super) async fn batch(
     (cluster, topic): (&str, &str),
     request: Request<Incoming>,
 ) -> Outcome {
-    let target = admit(http, (cluster, topic), &request).await?;
+    let (target, reach) = admit(http, (cluster, topic), &request).await?;
     let (block, charge) = body::read(http, request).await?;
     let (record_max, name) = (http.inlet.record_max, target.topic.clone());
     let read = offload(block.len(), move || {
@@ -104,7 +105,7 @@ pub(super) async fn batch(
         Ok((all.finish(), shapes))
     });
     let (parsed, shapes) = read.await??;
-    let fates = fates(http, parsed, charge, INPUT).await?;
+    let fates = fates(http, (parsed, &reach), charge, INPUT).await?;
     let (mut successes, mut failures) = (Vec::new(), Vec::new());
     for (fate, shape) in fates.iter().zip(&shapes) {
         let mut entry = report(&target, fate, shape);
@@ -127,8 +128,8 @@ async fn admit(
     http: &Http,
     (cluster, topic): (&str, &str),
     request: &Request<Incoming>,
-) -> Result<Target, super::Failure> {
-    http.auth.check(request.headers(), Role::Producer).await?;
+) -> Result<(Target, Reach), super::Failure> {
+    let reach = http.auth.sender(request.headers()).await?;
     let content_type = content_type(request);
     let essence = content_type
         .as_deref()
@@ -136,7 +137,7 @@ async fn admit(
     if essence.map(str::trim) != Some("application/json") {
         return Err(unsupported(content_type.as_deref(), "application/json"));
     }
-    Ok(Target::of(cluster, topic)?)
+    Ok((Target::of(cluster, topic)?, reach))
 }
 
 fn with_held(answer: Answer, fates: &[Fate]) -> Answer {
@@ -186,7 +187,7 @@ fn report(target: &Target, fate: &Fate, shape: &Shape) -> Value {
 
 /// Serves `GET /v3/clusters` and below: what clients look up before they produce.
 pub(super) async fn clusters(http: &Http, path: &[&str], request: &Request<Incoming>) -> Outcome {
-    http.auth.check(request.headers(), Role::Viewer).await?;
+    http.auth.reader(request.headers(), TOPICS).await?;
     let base = "/v3/clusters";
     let cluster = |id: &str| {
         let at = format!("{base}/{id}");

@@ -9,6 +9,7 @@ use super::record::{self, Shape};
 use super::{INPUT, Target, push_report, report};
 use crate::assemble::LINE_SLACK_BYTES;
 use crate::batch::{Fate, Refusal};
+use crate::listener::reach::Reach;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -27,12 +28,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(300);
 const REPORT_MAX: Duration = Duration::from_secs(30);
 
 /// Starts a stream; the answer begins at once.
-pub(super) fn serve(http: &Rc<Http>, target: Target, body: Incoming) -> Answer {
+pub(super) fn serve(http: &Rc<Http>, (target, reach): (Target, Reach), body: Incoming) -> Answer {
     let (reports, outgoing) = mpsc::channel(REPORTS_MAX);
     let http = Rc::clone(http);
     spawn_local(async move {
         let (blocks, underway) = mpsc::channel(BLOCKS_MAX);
-        let reading = read_all(&http, &target, body, blocks);
+        let reading = read_all(&http, (&target, &reach), body, blocks);
         let answering = answer_all(&target, underway, reports);
         tokio::join!(reading, answering);
     });
@@ -41,7 +42,12 @@ pub(super) fn serve(http: &Rc<Http>, target: Target, body: Incoming) -> Answer {
 
 type Block = (Underway, Vec<Shape>);
 
-async fn read_all(http: &Http, target: &Target, mut body: Incoming, blocks: mpsc::Sender<Block>) {
+async fn read_all(
+    http: &Http,
+    place: (&Target, &Reach),
+    mut body: Incoming,
+    blocks: mpsc::Sender<Block>,
+) {
     // Base64 and the names of members make an object longer than its record.
     let object_max = http.inlet.record_max * 2 + LINE_SLACK_BYTES;
     let mut buffer = BytesMut::new();
@@ -73,7 +79,7 @@ async fn read_all(http: &Http, target: &Target, mut body: Incoming, blocks: mpsc
         let last = ended || cut.broken.is_some();
         if !cut.objects.is_empty() || cut.broken.is_some() {
             let block = buffer.split_to(cut.consumed).freeze();
-            if submit(http, target, &block, &cut, &blocks).await.is_none() {
+            if submit(http, place, &block, &cut, &blocks).await.is_none() {
                 return;
             }
         } else if cut.consumed > 0 {
@@ -88,14 +94,14 @@ async fn read_all(http: &Http, target: &Target, mut body: Incoming, blocks: mpsc
 /// Sends a block on its way; none when the stream must end.
 async fn submit(
     http: &Http,
-    target: &Target,
+    (target, reach): (&Target, &Reach),
     block: &Bytes,
     cut: &Cut,
     blocks: &mpsc::Sender<Block>,
 ) -> Option<()> {
     let (parsed, shapes) = record::read(&target.topic, block, cut, http.inlet.record_max);
     let charge = http.inlet.budget.reserve(parsed.bytes).await;
-    let underway = begin(http, parsed, charge, INPUT).ok()?;
+    let underway = begin(http, (parsed, reach), charge, INPUT).ok()?;
     blocks.send((underway, shapes)).await.ok()
 }
 
