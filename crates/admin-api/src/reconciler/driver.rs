@@ -23,6 +23,12 @@ const BROKER_CHECK: Duration = Duration::from_secs(60);
 const BREATH: Duration = Duration::from_millis(1);
 /// Details are looked up for at most one part of so many of the time.
 const DETAILS_SHARE: u32 = 20;
+/// Changes that the feed keeps; who is further behind reads everything again.
+const CHANGES_KEPT: i64 = 100_000;
+/// Changes that are forgotten in one transaction.
+const FORGET_AT_ONCE: u32 = 5000;
+/// Between two times of forgetting.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How long a pass that has approved topics to create waits for Kafka before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -32,7 +38,12 @@ pub async fn run(state: State, kafka: Kafka) {
     state.health.degraded("kafka", "no broker has answered yet");
     let mut broker_check: Option<Instant> = None;
     let mut detailed = Detailed::default();
+    let mut forgotten: Option<Instant> = None;
     loop {
+        if forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+            forget_changes(&state).await;
+            forgotten = Some(Instant::now());
+        }
         let outcome = pass(&state, &kafka, started, &mut detailed).await;
         let pause = match outcome {
             Ok(next) => {
@@ -256,6 +267,18 @@ async fn age_requests(state: &State) {
     match state.database.write(work).await {
         Ok((expired, reminded)) => tracing::info!(expired, reminded, "requests that waited"),
         Err(error) => tracing::error!(error = %error, "expire requests and remind of them"),
+    }
+}
+
+/// Keeps the feed within its bound.
+async fn forget_changes(state: &State) {
+    loop {
+        let work = |c: &Connection| store::changes::forget(c, CHANGES_KEPT, FORGET_AT_ONCE);
+        match state.database.write(work).await {
+            Ok(count) if count == FORGET_AT_ONCE as usize && !state.shutdown.requested() => {}
+            Ok(_) => return,
+            Err(error) => return tracing::error!(error = %error, "forget old changes"),
+        }
     }
 }
 

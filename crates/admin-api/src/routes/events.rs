@@ -48,8 +48,10 @@ impl Drop for Seat {
 }
 
 /// Changes of topics, requests and subscriptions as they happen. An event `change` has the change as its
-/// data and the revision as its id; `Last-Event-ID` (or `since`) resumes behind it. `reset` says that the
-/// revision asked for is not known any more: read everything again. Without either, the stream begins now.
+/// data and the revision as its id; `Last-Event-ID` (or `since`) resumes behind it. An event `reset`, where
+/// `/api/changes` answers 410, says that the feed does not go back to the revision asked for (another start of the
+/// service, or more than 100,000 changes ago): read everything again; the stream goes on from the revision that is
+/// its id and its data. Without a revision the stream begins now.
 ///
 /// # Errors
 /// 401, 403, 429 when too many streams are open.
@@ -94,9 +96,14 @@ fn since(request: &HttpRequest) -> Option<String> {
 fn opening(state: &State, place: Option<i64>, head: i64) -> String {
     let id = state.hub.revision(place.unwrap_or(head));
     if place.is_none() {
-        return format!("event: reset\nid: {id}\ndata: {{\"revision\":\"{id}\"}}\n\n");
+        return reset(&id);
     }
     format!(": from {id}\n\n")
+}
+
+/// Tells the reader to read everything again; the stream goes on from the revision.
+fn reset(id: &str) -> String {
+    format!("event: reset\nid: {id}\ndata: {{\"revision\":\"{id}\"}}\n\n")
 }
 
 struct Follower {
@@ -125,7 +132,7 @@ impl Follower {
             return (!self.state.shutdown.requested()).then(|| ": still here\n\n".to_owned());
         }
         let read = move |connection: &rusqlite::Connection| {
-            store::changes::after(connection, place, CHUNK)
+            store::changes::whole_after(connection, place, CHUNK)
         };
         let found = match self.state.database.read(read).await {
             Ok(found) => found,
@@ -133,6 +140,10 @@ impl Follower {
                 tracing::error!(error = %error, "read the change feed");
                 return None;
             }
+        };
+        let Some(found) = found else {
+            self.place = self.state.hub.head(Follow::All);
+            return Some(reset(&self.state.hub.revision(self.place)));
         };
         let mut text = String::new();
         for change in &found {

@@ -168,13 +168,14 @@ pub async fn changes(
         None => None,
     };
     let read = move |connection: &Connection| match known {
-        Some(place) => store::changes::after(connection, place, CHANGES_MAX + 1),
-        None => Ok(Vec::new()),
+        Some(place) => store::changes::whole_after(connection, place, CHANGES_MAX + 1),
+        None => Ok(Some(Vec::new())),
     };
     let (revision, found) = snapshot(&state, Follow::All, read).await?;
-    if found.len() > CHANGES_MAX as usize {
+    let found = found.filter(|found| found.len() <= CHANGES_MAX as usize);
+    let Some(found) = found else {
         return Err(gone(&since.unwrap_or_default(), &revision).into());
-    }
+    };
     Ok(changed(
         &revision,
         &Changes {

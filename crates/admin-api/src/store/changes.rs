@@ -91,3 +91,36 @@ pub fn after(connection: &Connection, seq: i64, limit: u32) -> Outcome<Vec<Chang
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+/// At most `limit` changes after a place, oldest first; none when the feed does not go back that far. Places have
+/// no holes but those that were forgotten.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn whole_after(connection: &Connection, seq: i64, limit: u32) -> Outcome<Option<Vec<Change>>> {
+    let found = after(connection, seq, limit)?;
+    let places = found.last().map_or(0, |last| last.seq - seq);
+    Ok(usize::try_from(places)
+        .is_ok_and(|places| places == found.len())
+        .then_some(found))
+}
+
+/// Forgets the oldest changes but the newest `keep`, at most `limit` of them; says how many. What still counts stays:
+/// the newest about topics, as the table's revision, and the fences of inactive topics.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn forget(connection: &Connection, keep: i64, limit: u32) -> Outcome<usize> {
+    let (topics, all) = heads(connection)?;
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM changes WHERE seq IN (
+           SELECT c.seq FROM changes c WHERE c.seq <= ?1 AND c.seq <> ?2
+             AND NOT (c.kind = 'topic' AND c.status = 'inactive'
+               AND EXISTS (SELECT 1 FROM topics t WHERE t.topic_name = c.topic_name AND t.status = 'inactive'))
+           ORDER BY c.seq LIMIT ?3)",
+    )?;
+    Ok(statement.execute(params![all - keep, topics, limit])?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 )]
 
 mod adversity;
+mod alone;
 mod bad_input;
 mod change;
 mod cluster;
@@ -186,6 +187,7 @@ fn main() -> ExitCode {
             .map(|(name, test)| rough(name, *test)),
     );
     trials.extend(trust::TESTS.iter().map(|(name, test)| calm(name, *test)));
+    trials.extend(alone::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(console::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(
         consumers::TESTS
