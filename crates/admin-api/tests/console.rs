@@ -122,3 +122,64 @@ fn forms_of_other_sites_are_refused_and_errors_are_pages() {
     );
     assert_eq!(answers[7].location, "/ui/");
 }
+
+#[test]
+fn who_asked_finds_the_request_among_the_own_ones_with_the_reason_of_its_rejection() {
+    let answers = run(vec![
+        Box::new(|_| by("ben", post("/ui/request", "name=orders"))),
+        Box::new(|_| by("ada", post("/ui/request", "name=clicks"))),
+        Box::new(|_| {
+            let form = "version=1&reason=fewer+partitions";
+            by("ana", post("/ui/requests/1/reject", form))
+        }),
+        Box::new(|_| by("ben", get("/ui/requests?tab=mine"))),
+        Box::new(|_| by("cas", get("/ui/requests?tab=mine"))),
+    ]);
+    let page = &answers[3].body;
+    assert!(
+        page.contains("orders") && !page.contains("clicks"),
+        "{page}"
+    );
+    assert!(page.contains("<b>Rejected:</b> fewer partitions"), "{page}");
+    assert!(answers[4].body.contains("You have not asked for anything"));
+}
+
+#[test]
+fn admins_label_topics_and_turn_deletions_off_with_forms_of_our_own_pages() {
+    let evil = (header::ORIGIN, "https://evil.example");
+    let (off, on) = ("enabled=false&reason=incident+7", "enabled=true");
+    let answers = run(vec![
+        Box::new(|_| by("ben", post("/ui/request", "name=orders"))),
+        Box::new(|_| by("ana", post("/ui/topics/1/protect", "version=1"))),
+        Box::new(|_| by("ada", post("/ui/topics/1/protect", "version=9"))),
+        Box::new(|_| by("ada", post("/ui/topics/1/protect", "version=1"))),
+        Box::new(|_| by("ada", get("/ui/topics/1?did=protect"))),
+        Box::new(|_| by("ada", post("/ui/topics/1/unprotect", "version=2"))),
+        Box::new(move |_| by("ana", post("/ui/deletions", off))),
+        Box::new(move |_| by("ada", post("/ui/deletions", off)).insert_header(evil.clone())),
+        Box::new(|_| by("ada", post("/ui/deletions", "enabled=perhaps"))),
+        Box::new(move |_| by("ada", post("/ui/deletions", off))),
+        Box::new(|_| by("ana", get("/ui/?did=deletions_off"))),
+        Box::new(|_| by("ada", get("/api/deletions"))),
+        Box::new(move |_| by("ada", post("/ui/deletions", on))),
+        Box::new(|_| by("ana", get("/ui/notices?status=odd"))),
+        Box::new(|_| by("ana", get("/ui/notices?status=failed"))),
+    ]);
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    let wanted = [
+        303, 403, 412, 303, 200, 303, 403, 403, 422, 303, 200, 200, 303, 422, 200,
+    ];
+    assert_eq!(statuses, wanted);
+    assert!(answers[4].body.contains("/ui/topics/1/unprotect"));
+    let overview = &answers[10].body;
+    assert!(
+        overview.contains("incident 7") && overview.contains("by ada"),
+        "{overview}"
+    );
+    assert!(
+        !overview.contains("action=\"/ui/deletions\""),
+        "admins alone turn it"
+    );
+    assert!(answers[11].body.contains("\"enabled\":false"));
+    assert!(answers[14].body.contains("No webhook is configured"));
+}

@@ -3,6 +3,8 @@
 use crate::Error;
 use crate::call::{Call, Method};
 use crate::client::{CONNECT_TIMEOUT, check_base};
+use reqwest::blocking::Response;
+use std::io::Write;
 
 /// The blocking transport.
 #[derive(Clone, Debug)]
@@ -29,6 +31,30 @@ impl Client {
     /// # Errors
     /// When the admin API says no or does not answer in the call's time.
     pub fn send<T>(&self, token: &str, call: Call<T>) -> Result<T, Error> {
+        let answer = self.ask(token, &call)?;
+        let status = answer.status().as_u16();
+        let body = answer.bytes()?;
+        call.finish(status, &body)
+    }
+
+    /// Sends a call and writes the body of its answer as it comes, however long it is.
+    ///
+    /// # Errors
+    /// When the admin API says no or does not answer whole in the call's time, or when writing fails.
+    pub fn copy<T>(&self, token: &str, call: Call<T>, to: &mut dyn Write) -> Result<(), Error> {
+        let mut answer = self.ask(token, &call)?;
+        let status = answer.status().as_u16();
+        if !answer.status().is_success() {
+            let body = answer.bytes()?;
+            return call.finish(status, &body).map(drop);
+        }
+        let copied = std::io::copy(&mut answer, to);
+        copied
+            .map(drop)
+            .map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    fn ask<T>(&self, token: &str, call: &Call<T>) -> Result<Response, Error> {
         let url = format!("{}{}", self.base, call.path);
         let mut request = match call.method {
             Method::Get => self.http.get(url),
@@ -47,9 +73,6 @@ impl Client {
         if !token.is_empty() {
             request = request.bearer_auth(token);
         }
-        let answer = request.send()?;
-        let status = answer.status().as_u16();
-        let body = answer.bytes()?;
-        call.finish(status, &body)
+        Ok(request.send()?)
     }
 }

@@ -23,6 +23,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a long poll may take beyond its wait.
 pub const WAIT_MARGIN: Duration = Duration::from_secs(10);
 
+/// Time that a call over the whole audit may take.
+pub const LONG_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// The method of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -207,6 +210,55 @@ pub fn request_delete(topic_id: i64, reason: Option<&str>) -> Call<Value> {
     let mut delete = call(Method::Post, format!("/api/topics/{topic_id}/delete"));
     delete.body = Some(reason.map_or_else(|| json!({}), |reason| json!({"reason": reason})));
     delete
+}
+
+/// `GET /api/topics/{id}/fence`
+pub fn fence(topic_id: i64) -> Call<Value> {
+    call(Method::Get, format!("/api/topics/{topic_id}/fence"))
+}
+
+/// `GET /api/deletions`
+pub fn deletions() -> Call<Value> {
+    call(Method::Get, "/api/deletions")
+}
+
+/// `PUT /api/deletions`
+pub fn turn_deletions(enabled: bool, reason: Option<&str>) -> Call<Value> {
+    let mut turn = call(Method::Put, "/api/deletions");
+    turn.body = Some(match reason {
+        None => json!({"enabled": enabled}),
+        Some(reason) => json!({"enabled": enabled, "reason": reason}),
+    });
+    turn
+}
+
+/// `GET /api/notices`
+pub fn notices() -> Call<Value> {
+    call(Method::Get, "/api/notices")
+}
+
+/// `GET /api/webhooks`
+pub fn webhooks() -> Call<Value> {
+    call(Method::Get, "/api/webhooks")
+}
+
+/// `GET /api/audit`
+pub fn audit() -> Call<Value> {
+    call(Method::Get, "/api/audit")
+}
+
+/// `GET /api/audit/verify`
+pub fn audit_verify() -> Call<Value> {
+    let mut verify = call(Method::Get, "/api/audit/verify");
+    verify.timeout = LONG_TIMEOUT;
+    verify
+}
+
+/// `GET /api/audit/export`, for a transport that writes the answer as it comes.
+pub fn audit_export(format: &str) -> Call<Value> {
+    let mut export = call(Method::Get, "/api/audit/export").with("format", format);
+    export.timeout = LONG_TIMEOUT;
+    export
 }
 
 /// `GET /api/requests`, of one status if given.

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod consumer;
+pub(crate) mod govern;
 
 use crate::output::Format;
 use crate::text::duration;
@@ -64,6 +65,14 @@ pub(crate) enum Command {
     Apply(Apply),
     /// What a file declares and is not so; exit code 3 when there is something
     Diff(Declared),
+    /// Whether anything is deleted from Kafka; `off` stops all deletions at once
+    Deletions(govern::Deletions),
+    /// What was sent to webhooks
+    #[command(subcommand, visible_alias = "notices")]
+    Notice(govern::Notice),
+    /// Who did what, when and why
+    #[command(subcommand)]
+    Audit(govern::Audit),
     /// Subscribe to topics
     Subscribe(Subscribe),
     /// End subscriptions
@@ -123,6 +132,16 @@ pub(crate) enum Topic {
     Deactivate(Decision),
     /// Lift the fence
     Reactivate(Decision),
+    /// Show the fence of an inactive topic: who has let go of it, and who still reads
+    Fence {
+        /// Name, or id when it is a number
+        #[arg(value_name = "NAME|ID")]
+        topic: String,
+    },
+    /// Never delete it, until it is unprotected
+    Protect(govern::Label),
+    /// Let it be deleted again
+    Unprotect(govern::Label),
     /// Ask for more partitions or other configs
     Change(TopicChange),
     /// Ask for the end of an inactive topic, data included
@@ -445,6 +464,9 @@ mod tests {
             "shell",
             "apply",
             "diff",
+            "deletions",
+            "notice",
+            "audit",
             "SLUICE_ADMIN_URL",
             "SLUICE_PRODUCER_URL",
             "SLUICE_CONSUMER_URL",

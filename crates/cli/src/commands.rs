@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod consumer;
 pub(crate) mod declared;
+pub(crate) mod govern;
 pub(crate) mod request;
 pub(crate) mod send;
 pub(crate) mod subscription;
@@ -26,6 +27,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Request(command) => request::run(&context, command),
         Command::Apply(command) => declared::apply(&context, &command),
         Command::Diff(command) => declared::diff(&context, &command),
+        Command::Deletions(command) => govern::deletions(&context, &command),
+        Command::Notice(command) => govern::notice(&context, command),
+        Command::Audit(command) => govern::audit(&context, command),
         Command::Subscribe(command) => subscription::subscribe(&context, &command),
         Command::Unsubscribe(command) => subscription::unsubscribe(&context, &command),
         Command::Subscriptions { user, all } => subscription::list(&context, user, all),
@@ -79,12 +83,19 @@ fn account_for(command: &Command) -> &'static str {
             menu: Menu::Producer,
             ..
         }) => "requester",
-        Command::Topic(Topic::List { .. } | Topic::Get { .. })
+        Command::Deletions(command) if command.switch.is_some() => "admin",
+        Command::Topic(Topic::List { .. } | Topic::Get { .. } | Topic::Fence { .. })
+        | Command::Deletions(_)
+        | Command::Notice(_)
+        | Command::Audit(_)
         | Command::Request(Request::List { .. } | Request::Get { .. } | Request::Comments { .. })
         | Command::Subscriptions { all: true, .. }
         | Command::Flow
         | Command::Stats => "viewer",
-        Command::User(_) | Command::Team(_) | Command::Token(_) => "admin",
+        Command::Topic(Topic::Protect(_) | Topic::Unprotect(_))
+        | Command::User(_)
+        | Command::Team(_)
+        | Command::Token(_) => "admin",
         Command::Topic(_)
         | Command::Request(_)
         | Command::Shell(crate::args::Shell {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sluice_admin_client::blocking::Client;
 use sluice_admin_client::call::Call;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 /// Everything that a command needs to do its work.
@@ -43,6 +44,13 @@ impl Context {
     /// Asks the admin API.
     pub(crate) fn admin<T>(&self, call: Call<T>) -> Result<T, Failure> {
         Ok(self.admin.send(&self.token, call)?)
+    }
+}
+
+impl Context {
+    /// Asks the admin API for something long, which is written as it comes.
+    pub(crate) fn admin_to<T>(&self, call: Call<T>, to: &mut dyn Write) -> Result<(), Failure> {
+        Ok(self.admin.copy(&self.token, call, to)?)
     }
 }
 

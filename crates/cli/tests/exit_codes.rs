@@ -32,6 +32,11 @@ fn a_service_that_does_not_answer_is_8_with_a_hint_on_standard_error() {
     for args in [
         &["stats"][..],
         &["topic", "list"],
+        &["topic", "fence", "t"],
+        &["deletions"],
+        &["notice", "list"],
+        &["audit", "list"],
+        &["audit", "export"],
         &["send", "t", "m"],
         &["tail", "t"],
         &["consumer", "list"],
@@ -50,6 +55,8 @@ fn a_wrong_command_line_is_2() {
     for args in [
         &["dance"][..],
         &["topic", "reject", "t"],
+        &["deletions", "perhaps"],
+        &["audit", "export", "--format", "xml"],
         &["--stack", "/nowhere", "stats"],
         &["--token-file", "/nowhere", "stats"],
         &["--account", "admin", "stats"],

@@ -3,6 +3,7 @@
 mod access;
 mod activity;
 mod drift;
+mod notices;
 mod overview;
 mod requests;
 mod review;
@@ -12,7 +13,8 @@ mod topics;
 pub use access::{AccessPage, access, first_token, setup};
 pub use activity::{Audit, AuditWanted, Subscriptions, audit, producers, subscriptions};
 pub use drift::drift;
-pub use overview::{Overview, overview};
+pub use notices::{Notices, WebhookLine, notices};
+pub use overview::{Deletions, Overview, overview};
 pub use requests::{Inbox, Tab, inbox, request};
 pub use review::Surroundings;
 pub use topic::{TopicPage, topic};

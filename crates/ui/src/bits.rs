@@ -4,6 +4,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use sluice_model::consumer::{Observed, Status};
 use sluice_model::lifecycle::State;
+use sluice_model::notice::NoticeStatus;
 use sluice_model::request::{Kind, RequestStatus};
 use sluice_model::subscription::SubscriptionStatus;
 use sluice_model::time::Timestamp;
@@ -68,6 +69,17 @@ impl From<Kind> for Badge {
             Kind::Reactivate => ("plain", "play"),
         };
         badge(tone, icon, kind.as_str())
+    }
+}
+
+impl From<NoticeStatus> for Badge {
+    fn from(status: NoticeStatus) -> Self {
+        let (tone, icon) = match status {
+            NoticeStatus::Waiting => ("wait", "clock"),
+            NoticeStatus::Delivered => ("ok", "check"),
+            NoticeStatus::Failed => ("bad", "cross"),
+        };
+        badge(tone, icon, status.as_str())
     }
 }
 

@@ -73,6 +73,11 @@ impl Service {
                     icon: "book",
                     word: "Audit",
                 },
+                NavItem {
+                    href: "/ui/notices",
+                    icon: "bell",
+                    word: "Notices",
+                },
             ],
             Self::Consumer => &[
                 NavItem {
@@ -163,6 +168,10 @@ pub fn notice(did: &str) -> Option<&'static str> {
         "ignore" => "It may stay as it is.",
         "heed" => "It is shown again.",
         "delete" => "The deletion is asked for. Somebody with the role approver decides about it.",
+        "protect" => "It is never deleted, until an admin takes the label away.",
+        "unprotect" => "It can be deleted again.",
+        "deletions_off" => "Nothing is deleted from Kafka any more, also what was approved.",
+        "deletions_on" => "Deletions are carried out again.",
         "subscribe" => "Subscribed.",
         "unsubscribe" => "Unsubscribed.",
         "create" => "The consumer is created.",

@@ -61,16 +61,18 @@ pub async fn list(
     caller.may(Role::Viewer)?;
     let page = page(&request)?;
     let webhook = query(&request, "webhook");
-    let status = match query(&request, "status") {
-        None => None,
-        Some(word) => {
-            let message = "is one of waiting, delivered, failed";
-            let unknown = || Problem::invalid("status", message);
-            Some(NoticeStatus::parse(&word).ok_or_else(unknown)?)
-        }
-    };
+    let status = status(&request)?;
     let read =
         move |c: &rusqlite::Connection| store::notices::list(c, webhook.as_deref(), status, page);
     let found = state.database.read(read).await?;
     Ok(listing(&request, page, &found, |notice| notice.notice_id))
+}
+
+/// The status that a query asks for.
+pub(crate) fn status(request: &HttpRequest) -> Result<Option<NoticeStatus>, Problem> {
+    let Some(word) = query(request, "status") else {
+        return Ok(None);
+    };
+    let unknown = || Problem::invalid("status", "is one of waiting, delivered, failed");
+    NoticeStatus::parse(&word).ok_or_else(unknown).map(Some)
 }

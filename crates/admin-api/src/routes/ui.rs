@@ -2,6 +2,7 @@
 //! [`forms`] (what forms do, by the use cases of the JSON routes).
 
 mod access;
+mod deletion;
 mod forms;
 mod frame;
 mod pages;
@@ -42,6 +43,12 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/topics/{id}", web::get().to(pages::topic))
                 .route("/topics/{id}/delete", web::post().to(forms::request_delete))
                 .route("/topics/{id}/change", web::post().to(forms::request_change))
+                .route("/topics/{id}/protect", web::post().to(deletion::protect))
+                .route(
+                    "/topics/{id}/unprotect",
+                    web::post().to(deletion::unprotect),
+                )
+                .route("/deletions", web::post().to(deletion::turn))
                 .route("/topics/{id}/{verb}", web::post().to(forms::decide_topic))
                 .service(
                     page("/request")
@@ -66,6 +73,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/producers", web::get().to(pages::producers))
                 .route("/drift", web::get().to(pages::drift))
                 .route("/drift/{verb}", web::post().to(forms::drift))
+                .route("/notices", web::get().to(pages::notices))
                 .route("/audit", web::get().to(pages::audit))
                 .route("/audit/export", web::get().to(pages::audit_export))
                 .default_service(web::to(nothing_here)),

@@ -281,6 +281,20 @@ pub fn decided(connection: &Connection, page: Page) -> Outcome<Vec<Request>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A page of an account's own requests, newest first.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn of_account(connection: &Connection, account: &str, page: Page) -> Outcome<Vec<Request>> {
+    let sql = format!(
+        "{SELECT} WHERE r.requested_by = ?1 AND (?2 IS NULL OR r.request_id < ?2)
+         ORDER BY r.request_id DESC LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![account, page.before, page.limit], request)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// How many requests of an account are pending.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! `sluice topic`.
 
 use super::{Outcome, each};
+use crate::args::govern::Label;
 use crate::args::{Decision, Topic as Command, TopicChange, TopicRequest};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -44,6 +45,13 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
             };
             decide(context, "reject", &decision, State::Rejected)
         }
+        Command::Fence { topic } => {
+            let found = find(context, &topic)?;
+            let fence = context.admin(call::fence(found.topic_id))?;
+            context.output.object(&fence, "topic_name")
+        }
+        Command::Protect(which) => label(context, "protect", &which, "it is never deleted"),
+        Command::Unprotect(which) => label(context, "unprotect", &which, "it can be deleted again"),
         Command::Change(change) => ask_change(context, &change),
         Command::Delete(decision) => delete(context, &decision),
         Command::List { status, q, limit } => {
@@ -132,6 +140,25 @@ fn decide(
             answer,
             name: found.topic_name,
             sentence,
+        })
+    })
+}
+
+/// Puts the label on topics that they are never deleted, or takes it away.
+fn label(context: &Context, verb: &str, which: &Label, outcome: &str) -> Result<(), Failure> {
+    each(context, &which.topics, |topic| {
+        let found = find(context, topic)?;
+        let decide = call::decide(
+            found.topic_id,
+            verb,
+            which.reason.as_deref(),
+            Duration::ZERO,
+        );
+        let answer = context.admin(decide.raw())?;
+        Ok(Outcome {
+            answer,
+            sentence: format!("{}: {outcome}", found.topic_name),
+            name: found.topic_name,
         })
     })
 }

@@ -3,10 +3,12 @@ use crate::admin::activity::AuditLine;
 use crate::bits::{Badge, When, bytes, count};
 use crate::page::{Shell, Viewer, render};
 use askama::Template;
+use sluice_model::access::Role;
 use sluice_model::audit::AuditRow;
 use sluice_model::lifecycle::State;
 use sluice_model::producer::ProducerSeen;
 use sluice_model::request::Request;
+use sluice_model::time::Timestamp;
 use sluice_model::topic::{Stats, Topic};
 
 /// What the overview shows.
@@ -22,6 +24,37 @@ pub struct Overview<'a> {
     pub producers: &'a [ProducerSeen],
     /// The last audit rows, newest first.
     pub recent: &'a [AuditRow],
+    /// Whether anything is deleted from Kafka.
+    pub deletions: Deletions<'a>,
+}
+
+/// How the switch of all deletions stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Deletions<'a> {
+    /// The switch.
+    pub enabled: bool,
+    /// What the configuration says; without it the switch does nothing.
+    pub configured: bool,
+    /// Who turned it, if anybody did.
+    pub by: Option<&'a str>,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<&'a str>,
+}
+
+impl Deletions<'_> {
+    /// Since when and by whom it is so.
+    fn turned(&self, now: Timestamp) -> Option<String> {
+        let by = self.by?;
+        let at = When::ago(self.at, now);
+        let reason = self.reason.map(|reason| format!(": {reason}"));
+        Some(format!(
+            "turned by {by} {}{}",
+            at.words(),
+            reason.unwrap_or_default()
+        ))
+    }
 }
 
 #[derive(Debug, Template)]
@@ -32,6 +65,9 @@ struct Page<'a> {
     empty: bool,
     attention: Vec<Attention>,
     recent: Vec<AuditLine>,
+    deletions: Deletions<'a>,
+    turned: Option<String>,
+    may_turn: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +100,9 @@ pub fn overview(viewer: &Viewer, data: &Overview<'_>) -> String {
             .iter()
             .map(|row| AuditLine::new(row, viewer.now))
             .collect(),
+        deletions: data.deletions,
+        turned: data.deletions.turned(viewer.now),
+        may_turn: viewer.may(Role::Admin),
     })
 }
 

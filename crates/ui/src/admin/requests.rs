@@ -10,7 +10,7 @@ use sluice_model::access::Role;
 use sluice_model::policy::Policy;
 use sluice_model::problem::Problem;
 use sluice_model::producer::ProducerSeen;
-use sluice_model::request::{Kind, Request};
+use sluice_model::request::{Kind, Request, RequestStatus};
 use sluice_model::time::Timestamp;
 use sluice_model::usage::Evidence;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,55 @@ pub enum Tab {
     Pending,
     /// Those that do not.
     Decided,
+    /// The viewer's own, pending or not.
+    Mine,
+}
+
+impl Tab {
+    /// All, in the order of the page.
+    const ALL: [Self; 3] = [Self::Pending, Self::Decided, Self::Mine];
+
+    /// The tab that a query asks for.
+    pub fn of(word: Option<&str>) -> Self {
+        match word {
+            Some("decided") => Self::Decided,
+            Some("mine") => Self::Mine,
+            _ => Self::Pending,
+        }
+    }
+
+    const fn href(self) -> &'static str {
+        match self {
+            Self::Pending => "/ui/requests",
+            Self::Decided => "/ui/requests?tab=decided",
+            Self::Mine => "/ui/requests?tab=mine",
+        }
+    }
+
+    /// Where a page begins that a cursor follows.
+    const fn more(self) -> &'static str {
+        match self {
+            Self::Pending => "/ui/requests?cursor=",
+            Self::Decided => "/ui/requests?tab=decided&cursor=",
+            Self::Mine => "/ui/requests?tab=mine&cursor=",
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "To decide",
+            Self::Decided => "Decided",
+            Self::Mine => "Mine",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Pending => "Requests to decide",
+            Self::Decided => "Decided requests",
+            Self::Mine => "My requests",
+        }
+    }
 }
 
 /// What the inbox shows.
@@ -29,7 +78,7 @@ pub enum Tab {
 pub struct Inbox<'a> {
     /// Which requests.
     pub tab: Tab,
-    /// The requests; pending ones oldest first, decided ones newest first.
+    /// The requests; pending ones oldest first, others newest first.
     pub requests: &'a [Request],
     /// The last heartbeats, to say who waits.
     pub producers: &'a [ProducerSeen],
@@ -47,7 +96,8 @@ pub struct Inbox<'a> {
 #[template(path = "admin/requests.html")]
 struct InboxPage<'a> {
     shell: Shell<'a>,
-    pending: bool,
+    tab: Tab,
+    tabs: [Tab; 3],
     cards: Vec<Card<'a>>,
     many: bool,
     next: Option<&'a str>,
@@ -57,6 +107,8 @@ struct InboxPage<'a> {
 #[derive(Debug)]
 struct Card<'a> {
     request: &'a Request,
+    pending: bool,
+    rejected: bool,
     kind: Badge,
     badge: Badge,
     asked: When,
@@ -127,18 +179,15 @@ impl EvidenceLines {
 
 /// The page at `/ui/requests`.
 pub fn inbox(viewer: &Viewer, data: &Inbox<'_>) -> String {
-    let title = match data.tab {
-        Tab::Pending => "Requests to decide",
-        Tab::Decided => "Decided requests",
-    };
     let requests = data.requests.iter();
     let cards: Vec<_> = requests
         .map(|request| card(viewer, data, request))
         .collect();
     let decidable = cards.iter().filter(|card| card.decide).count();
     render(&InboxPage {
-        shell: Shell::new(viewer, "/ui/requests", title),
-        pending: data.tab == Tab::Pending,
+        shell: Shell::new(viewer, "/ui/requests", data.tab.title()),
+        tab: data.tab,
+        tabs: Tab::ALL,
         many: data.tab == Tab::Pending && decidable > 1,
         cards,
         next: data.next,
@@ -151,11 +200,15 @@ fn card<'a>(viewer: &Viewer, data: &Inbox<'a>, request: &'a Request) -> Card<'a>
     let approver = viewer.may(Role::Approver);
     let barred = own && !data.policy.allow_self_approval;
     let counted = request.approved_by.contains(&viewer.actor.account);
-    let decide = approver && !barred && !counted;
+    let pending = request.status == RequestStatus::Pending;
+    // One's own are decided about where others wait, too.
+    let decide = approver && !barred && !counted && data.tab == Tab::Pending;
     let around = data.around.get(&request.request_id);
     Card {
         review: around.map(|around| Review::new(viewer, data.policy, request, around, decide)),
         request,
+        pending,
+        rejected: request.status == RequestStatus::Rejected,
         kind: request.kind.into(),
         badge: request.status.into(),
         asked: When::ago(request.created_at, viewer.now),
@@ -244,3 +297,6 @@ pub fn request(
         account: &viewer.actor.account,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ pub(crate) fn sample_topic(name: &str) -> Topic {
     }
 }
 
-fn sample_request(kind: Kind, by: &str) -> Request {
+pub(super) fn sample_request(kind: Kind, by: &str) -> Request {
     Request {
         request_id: 4,
         kind,
@@ -176,7 +176,7 @@ fn sample_fence() -> Fence {
     }
 }
 
-fn sample_evidence() -> BTreeMap<i64, Evidence> {
+pub(super) fn sample_evidence() -> BTreeMap<i64, Evidence> {
     let found = Evidence {
         usage: sample_usage(),
         bytes: Some(7),
@@ -187,7 +187,7 @@ fn sample_evidence() -> BTreeMap<i64, Evidence> {
     (0..10).map(|request| (request, found.clone())).collect()
 }
 
-fn sample_policy() -> Policy {
+pub(super) fn sample_policy() -> Policy {
     let range = Range {
         min: 1,
         max: 8,
@@ -233,6 +233,7 @@ fn the_overview_says_what_needs_attention_or_how_to_begin() {
         troubled: &troubled,
         producers: &producers,
         recent: &recent,
+        deletions: sample_deletions(true),
     };
     let page = overview(&viewer, &data);
     assert_page(&page);
@@ -246,10 +247,21 @@ fn the_overview_says_what_needs_attention_or_how_to_begin() {
         troubled: &[],
         producers: &[],
         recent: &[],
+        deletions: sample_deletions(false),
     };
     let page = overview(&viewer, &data);
     assert_page(&page);
     assert!(page.contains("First steps"));
+}
+
+fn sample_deletions(enabled: bool) -> Deletions<'static> {
+    Deletions {
+        enabled,
+        configured: true,
+        by: Some(nasty()),
+        at: Some(NOW),
+        reason: Some(nasty()),
+    }
 }
 
 #[test]
@@ -366,7 +378,7 @@ fn who_asked_is_told_that_somebody_else_decides() {
     assert!(
         page.contains("/ui/requests/4/approve") && page.contains("name=\"version\" value=\"5\"")
     );
-    for tab in [Tab::Pending, Tab::Decided] {
+    for tab in [Tab::Pending, Tab::Decided, Tab::Mine] {
         assert_page(&inbox(&viewer, &data(&[], tab)));
     }
     assert_page(&inbox(&viewer, &data(&other, Tab::Decided)));

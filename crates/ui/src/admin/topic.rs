@@ -65,6 +65,8 @@ struct Actions {
     reactivate: bool,
     delete: bool,
     change: bool,
+    protect: bool,
+    unprotect: bool,
     /// Something could be done by somebody with this role.
     needs: Option<&'static str>,
 }
@@ -78,6 +80,8 @@ impl Actions {
             || self.reactivate
             || self.delete
             || self.change
+            || self.protect
+            || self.unprotect
     }
 }
 
@@ -195,6 +199,8 @@ fn actions(viewer: &Viewer, topic: &Topic, request: Option<&Request>) -> Actions
             && (reversible || topic.status == State::Active)
             && topic.change_request_id.is_none()
             && request.is_none(),
+        protect: viewer.may(Role::Admin) && decidable && !topic.never_delete,
+        unprotect: viewer.may(Role::Admin) && decidable && topic.never_delete,
         needs: (!approver && decidable).then_some("approver"),
     }
 }
@@ -224,6 +230,27 @@ mod tests {
             assert_eq!(can.change, matches!(state, State::Active | State::Inactive));
             assert!(!can.deactivate && !can.reactivate && !can.cancel);
             assert_eq!(can.needs.is_some(), !state.is_ended());
+        }
+    }
+
+    #[test]
+    fn only_admins_put_the_label_on_what_has_not_ended_and_take_it_away() {
+        for state in STATES {
+            for never_delete in [false, true] {
+                let topic = Topic {
+                    status: state,
+                    never_delete,
+                    ..sample_topic("orders")
+                };
+                let can = actions(&viewer(&[Role::Admin]), &topic, None);
+                let open = !state.is_ended();
+                assert_eq!(
+                    (can.protect, can.unprotect),
+                    (open && !never_delete, open && never_delete)
+                );
+                let can = actions(&viewer(&[Role::Approver]), &topic, None);
+                assert!(!can.protect && !can.unprotect);
+            }
         }
     }
 

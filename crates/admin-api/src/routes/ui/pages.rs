@@ -19,7 +19,8 @@ use sluice_model::topic::Topic;
 use sluice_service::http::problem::Failure;
 use sluice_service::now;
 use sluice_ui::admin::{
-    self, Audit, Inbox, Overview, Subscriptions, Surroundings, Tab, TopicPage, Topics,
+    self, Audit, Deletions, Inbox, Notices, Overview, Subscriptions, Surroundings, Tab, TopicPage,
+    Topics, WebhookLine,
 };
 use sluice_ui::form::TopicForm;
 use std::collections::BTreeMap;
@@ -70,9 +71,10 @@ pub(super) async fn overview(
             store::requests::waiting(c, 0, OVERVIEW_ROWS)?,
             troubled(c)?,
             store::audit::list(c, &Filter::default(), recent)?,
+            store::switches::deletions(c)?,
         ))
     };
-    let (stats, pending, troubled, recent) = state.database.read(read).await?;
+    let (stats, pending, troubled, recent, switch) = state.database.read(read).await?;
     let producers = state.producers.all();
     let data = Overview {
         stats: &stats,
@@ -80,6 +82,13 @@ pub(super) async fn overview(
         troubled: &troubled,
         producers: &producers,
         recent: &recent,
+        deletions: Deletions {
+            enabled: switch.enabled,
+            configured: state.settings.lifecycle.deletions,
+            by: switch.by.as_deref(),
+            at: switch.at,
+            reason: switch.reason.as_deref(),
+        },
     };
     Ok(show(admin::overview(&viewer, &data)))
 }
@@ -204,14 +213,15 @@ pub(super) async fn requests(
     visitor: Visitor,
 ) -> Answer {
     let page = rows(&request)?;
-    let decided = query(&request, "tab").as_deref() == Some("decided");
+    let tab = Tab::of(query(&request, "tab").as_deref());
+    let account = visitor.0.account.clone();
     let policy = state.rules().policy;
     let rules = Arc::clone(&policy);
     let read = move |c: &Connection| -> Outcome<_> {
-        let requests = if decided {
-            store::requests::decided(c, page)?
-        } else {
-            store::requests::waiting(c, page.before.unwrap_or(0), page.limit)?
+        let requests = match tab {
+            Tab::Pending => store::requests::waiting(c, page.before.unwrap_or(0), page.limit)?,
+            Tab::Decided => store::requests::decided(c, page)?,
+            Tab::Mine => store::requests::of_account(c, &account, page)?,
         };
         let mut evidence = BTreeMap::new();
         for request in requests
@@ -232,7 +242,7 @@ pub(super) async fn requests(
     let viewer = viewer(&request, &state, visitor.0).await;
     let producers = state.producers.all();
     let data = Inbox {
-        tab: if decided { Tab::Decided } else { Tab::Pending },
+        tab,
         requests: &requests,
         evidence: &evidence,
         producers: &producers,
@@ -358,6 +368,40 @@ pub(super) async fn audit(
             },
         },
     )))
+}
+
+/// `GET /ui/notices`
+pub(super) async fn notices(
+    request: HttpRequest,
+    state: web::Data<State>,
+    visitor: Visitor,
+) -> Answer {
+    let page = rows(&request)?;
+    let status = crate::routes::notices::status(&request)?;
+    let webhook = query(&request, "webhook");
+    let of = webhook.clone();
+    let read = move |c: &Connection| store::notices::list(c, of.as_deref(), status, page);
+    let log = state.database.read(read).await?;
+    let configured = state.settings.notices.webhooks.iter();
+    let webhooks: Vec<_> = configured
+        .map(|webhook| WebhookLine {
+            name: &webhook.name,
+            kinds: &webhook.kinds,
+            format: webhook.format,
+            account: &webhook.account,
+            signed: !webhook.secret_file.as_os_str().is_empty(),
+        })
+        .collect();
+    let next = next(&log, |notice| notice.notice_id);
+    let viewer = viewer(&request, &state, visitor.0).await;
+    let data = Notices {
+        webhooks: &webhooks,
+        notices: &log,
+        webhook: webhook.as_deref().unwrap_or_default(),
+        status,
+        next: next.as_deref(),
+    };
+    Ok(show(admin::notices(&viewer, &data)))
 }
 
 /// `GET /ui/audit/export`
