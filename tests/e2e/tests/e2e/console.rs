@@ -127,9 +127,11 @@ fn admin_console(stack: &Stack) -> Outcome {
         "/ui/",
         "/ui/topics",
         "/ui/requests",
+        "/ui/requests?tab=mine",
         "/ui/request",
         "/ui/subscriptions",
         "/ui/producers",
+        "/ui/notices",
         "/ui/audit",
     ] {
         approver.page(path)?;
