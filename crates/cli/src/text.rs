@@ -76,11 +76,12 @@ mod tests {
             ("500ms", 500),
             ("2m", 120_000),
             ("1h", 3_600_000),
+            ("2d", 172_800_000),
             ("7", 7000),
         ] {
             assert_eq!(duration(text).unwrap().as_millis(), ms, "{text}");
         }
-        for text in ["", "s", "-1s", "10 s", "1d", "1.5s"] {
+        for text in ["", "s", "-1s", "10 s", "1w", "1.5s"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
