@@ -1,11 +1,14 @@
 //! The OpenAPI document.
 
+pub mod bodies;
+
 use crate::routes::{
     apply, audit, decisions, deletion, drift, events, notices, petitions, policy, poll, producers,
     requests, service, subscriptions, topics,
 };
 use crate::routes::{sessions, teams, tokens, users};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use sluice_service::http::openapi::Common;
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi};
 
 #[derive(Debug, OpenApi)]
@@ -30,21 +33,21 @@ use utoipa::{Modify, OpenApi};
         users::list, users::get, users::create, users::change, users::change_password,
         sessions::start, sessions::end, sessions::set_up,
     ),
-    modifiers(&Bearer)
+    modifiers(&Common, &Open)
 )]
 struct Document;
 
-struct Bearer;
+/// What GET answers of the policy has its version beside its rules: a schema that is closed cannot be a part.
+struct Open;
 
-impl Modify for Bearer {
+impl Modify for Open {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let components = openapi.components.get_or_insert_default();
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components.add_security_scheme("token", scheme);
-        openapi.security = Some(vec![SecurityRequirement::new(
-            "token",
-            Vec::<String>::new(),
-        )]);
+        let schemas = openapi.components.as_mut().map(|all| &mut all.schemas);
+        if let Some(RefOr::T(Schema::Object(policy))) =
+            schemas.and_then(|all| all.get_mut("Policy"))
+        {
+            policy.additional_properties = None;
+        }
     }
 }
 

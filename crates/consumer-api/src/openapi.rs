@@ -1,9 +1,9 @@
 //! The OpenAPI document of every route.
 
 use crate::routes::{consumers, control, groups, recovery, revisions, stream, topics};
+use sluice_service::http::openapi::Common;
+use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,20 +18,9 @@ use utoipa::{Modify, OpenApi};
         groups::list, groups::offsets,
         topics::active, topics::records, stream::stream, stream::stream_socket
     ),
-    security(("token" = [])),
-    modifiers(&Token)
+    modifiers(&Common)
 )]
 struct Api;
-
-struct Token;
-
-impl Modify for Token {
-    fn modify(&self, document: &mut Document) {
-        let components = document.components.get_or_insert_default();
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        components.add_security_scheme("token", scheme);
-    }
-}
 
 /// The document.
 pub fn document() -> Document {

@@ -230,10 +230,8 @@ pub struct Difference {
     /// Where: a JSON pointer into the document.
     pub pointer: String,
     /// What it was when it was read; null when it was not there.
-    #[schema(value_type = Object)]
     pub seen: Value,
     /// What it is now; null when it is not there.
-    #[schema(value_type = Object)]
     pub now: Value,
 }
 

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod cookie;
 pub mod credential;
+pub mod openapi;
 pub mod page;
 pub mod probe;
 pub mod problem;

@@ -22,7 +22,7 @@ use sluice_service::http::problem::Failure;
 /// # Errors
 /// 400, 401, 403, 413, 415, 422.
 #[utoipa::path(post, path = "/api/apply", tag = "topics",
-    request_body(content = String,
+    request_body(content = crate::openapi::bodies::Declared,
         example = json!({"topics": [{"name": "orders", "partitions": 6}], "dry_run": true})),
     responses((status = 200, body = Plan), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub async fn apply(

@@ -42,7 +42,7 @@ pub(crate) fn verb(text: &str) -> Option<(Event, Role)> {
 ///
 /// # Errors
 /// 401, 403, 404, 409 with the allowed events, 412, 422.
-#[utoipa::path(post, path = "/api/topics/{id}/{verb}", tag = "decisions",
+#[utoipa::path(post, path = "/api/topics/{id}/{verb}", tag = "decisions", request_body = Option<crate::openapi::bodies::DecisionBody>,
     params(("id" = i64, Path), ("verb" = String, Path, description = "approve, reject, withdraw, cancel, deactivate or reactivate"),
         ("wait" = Option<String>, Query, description = "wait for the outcome in Kafka, such as 5s"),
         ("If-Match" = Option<String>, Header)),
@@ -125,8 +125,9 @@ async fn settled(state: &State, topic_id: i64, wait: Duration) -> Result<Option<
 ///
 /// # Errors
 /// 401, 403, 404, 409, 412, 422.
-#[utoipa::path(post, path = "/api/topics/{id}/delete", tag = "decisions", params(("id" = i64, Path)),
-    responses((status = 202, body = sluice_model::request::Request), (status = 409, body = Problem)))]
+#[utoipa::path(post, path = "/api/topics/{id}/delete", tag = "decisions",
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header)), request_body = Option<crate::openapi::bodies::Reasoned>,
+    responses((status = 202, body = crate::openapi::bodies::Filed), (status = 409, body = Problem)))]
 pub async fn request_delete(
     request: HttpRequest,
     state: web::Data<State>,
@@ -153,8 +154,9 @@ pub async fn request_delete(
 /// # Errors
 /// 400, 401, 403, 404 for an unknown name, 409 when it is not approved, 422.
 #[utoipa::path(post, path = "/api/topics/activate_by_name", tag = "decisions",
-    request_body(content = String, example = json!({"topic_name": "orders"})),
-    responses((status = 200, body = Decided), (status = 202, body = Decided), (status = 409, body = Problem)))]
+    request_body(content = crate::openapi::bodies::Named, example = json!({"topic_name": "orders"})),
+    responses((status = 200, body = Decided), (status = 202, body = Decided),
+        (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn activate_by_name(
     state: web::Data<State>,
     caller: Caller,

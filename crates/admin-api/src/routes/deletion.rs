@@ -125,7 +125,8 @@ pub(crate) async fn refresh_evidence(state: &State, request_id: i64) -> Result<(
 ///
 /// # Errors
 /// 401, 403, 404, 409, 412, 422.
-#[utoipa::path(post, path = "/api/topics/{id}/protect", tag = "topics", params(("id" = i64, Path)),
+#[utoipa::path(post, path = "/api/topics/{id}/protect", tag = "topics",
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header)), request_body = Option<crate::openapi::bodies::Reasoned>,
     responses((status = 200, body = Decided), (status = 409, body = Problem)))]
 pub async fn protect(
     request: HttpRequest,
@@ -140,7 +141,8 @@ pub async fn protect(
 ///
 /// # Errors
 /// 401, 403, 404, 409, 412, 422.
-#[utoipa::path(post, path = "/api/topics/{id}/unprotect", tag = "topics", params(("id" = i64, Path)),
+#[utoipa::path(post, path = "/api/topics/{id}/unprotect", tag = "topics",
+    params(("id" = i64, Path), ("If-Match" = Option<String>, Header)), request_body = Option<crate::openapi::bodies::Reasoned>,
     responses((status = 200, body = Decided), (status = 409, body = Problem)))]
 pub async fn unprotect(
     request: HttpRequest,
@@ -185,7 +187,7 @@ async fn label(
 ///
 /// # Errors
 /// 401, 403.
-#[utoipa::path(get, path = "/api/deletions", tag = "service", responses((status = 200, body = Switch)))]
+#[utoipa::path(get, path = "/api/deletions", tag = "service", responses((status = 200, body = crate::openapi::bodies::SwitchView)))]
 pub async fn deletions(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Failure> {
     caller.may(Role::Viewer)?;
     let switch = state.database.read(store::switches::deletions).await?;
@@ -203,8 +205,8 @@ fn shown(state: &State, switch: &Switch) -> serde_json::Value {
 /// # Errors
 /// 400, 401, 403, 422.
 #[utoipa::path(put, path = "/api/deletions", tag = "service",
-    request_body(content = String, example = json!({"enabled": false, "reason": "incident 7"})),
-    responses((status = 200, body = Switch), (status = 422, body = Problem)))]
+    request_body(content = crate::openapi::bodies::SwitchTurn, example = json!({"enabled": false, "reason": "incident 7"})),
+    responses((status = 200, body = crate::openapi::bodies::SwitchView), (status = 422, body = Problem)))]
 pub async fn turn_deletions(
     request: HttpRequest,
     state: web::Data<State>,

@@ -52,8 +52,8 @@ pub(crate) async fn known(state: &State, all: bool) -> Result<Vec<Drift>, Failur
 /// 400, 401, 403, 404 when there is no such disagreement now, 409 when the remedy does not fit, 422.
 #[utoipa::path(post, path = "/api/drift/{verb}", tag = "drift",
     params(("verb" = String, Path, description = "adopt, restore, ignore, heed or delete")),
-    request_body(content = String, example = json!({"topic_name": "orders", "kind": "config", "key": "retention.ms", "reason": "agreed"})),
-    responses((status = 200, body = DriftKey), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    request_body(content = crate::openapi::bodies::RemedyBody, example = json!({"topic_name": "orders", "kind": "config", "key": "retention.ms", "reason": "agreed"})),
+    responses((status = 200, body = crate::openapi::bodies::Remedied), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn remedy(
     request: HttpRequest,
     state: web::Data<State>,

@@ -57,7 +57,7 @@ impl Drop for Seat {
 /// 401, 403, 429 when too many streams are open.
 #[utoipa::path(get, path = "/api/events", tag = "following",
     params(("since" = Option<String>, Query), ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, description = "text/event-stream"), (status = 429, body = Problem)))]
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 429, body = Problem)))]
 pub async fn events(
     request: HttpRequest,
     state: web::Data<State>,

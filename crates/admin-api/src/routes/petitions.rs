@@ -101,7 +101,7 @@ pub async fn comments(
 /// # Errors
 /// 400, 401, 403, 404, 409 when there are too many, 413, 415, 422.
 #[utoipa::path(post, path = "/api/requests/{id}/comments", tag = "requests", params(("id" = i64, Path)),
-    request_body(content = String, example = json!({"text": "why 64 partitions?"})),
+    request_body(content = crate::openapi::bodies::CommentBody, example = json!({"text": "why 64 partitions?"})),
     responses((status = 201, body = Comment), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub async fn comment(
@@ -134,7 +134,7 @@ pub async fn comment(
 /// # Errors
 /// 400, 401, 403, 413, 415, 422.
 #[utoipa::path(post, path = "/api/requests/decide", tag = "requests",
-    request_body(content = String,
+    request_body(content = crate::openapi::bodies::BulkDecision,
         example = json!({"ids": [{"request_id": 7, "version": 1}], "decision": "approve"})),
     responses((status = 200, body = BulkDecided), (status = 403, body = Problem), (status = 422, body = Problem)))]
 pub async fn decide_many(

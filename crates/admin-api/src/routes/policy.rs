@@ -154,7 +154,7 @@ pub struct Broken {
 /// # Errors
 /// 400, 401, 403, 413, 415, 422.
 #[utoipa::path(post, path = "/api/policy/try", tag = "policy",
-    request_body(content = String, example = json!({"topic": {"name": "orders", "partitions": 6}})),
+    request_body(content = crate::openapi::bodies::TrialBody, example = json!({"topic": {"name": "orders", "partitions": 6}})),
     responses((status = 200, body = Trial), (status = 422, body = Problem)))]
 pub async fn try_out(
     state: web::Data<State>,

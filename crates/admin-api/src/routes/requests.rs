@@ -140,7 +140,8 @@ pub async fn get(
 /// # Errors
 /// 401, 403, 404, 409, 412, 422.
 #[utoipa::path(post, path = "/api/requests/{id}/{verb}", tag = "requests",
-    params(("id" = i64, Path), ("verb" = String, Path, description = "approve, reject or withdraw")),
+    params(("id" = i64, Path), ("verb" = String, Path, description = "approve, reject or withdraw"),
+        ("If-Match" = Option<String>, Header)), request_body = Option<crate::openapi::bodies::DecisionBody>,
     responses((status = 200, body = Decided), (status = 409, body = Problem)))]
 pub async fn decide(
     request: HttpRequest,

@@ -13,8 +13,8 @@ use sluice_service::http::problem::Failure;
 use sluice_service::now;
 
 /// Alive, with everything that is in trouble. Needs no credential.
-#[utoipa::path(get, path = "/api/health", tag = "service",
-    responses((status = 200, description = "status, timestamp, degraded, reasons")))]
+#[utoipa::path(get, path = "/api/health", tag = "service", security(()),
+    responses((status = 200, body = crate::openapi::bodies::HealthView)))]
 pub async fn health(state: web::Data<State>) -> HttpResponse {
     probe::health_answer(&state.health)
 }

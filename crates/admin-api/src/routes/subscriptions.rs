@@ -63,7 +63,7 @@ fn key(bytes: &[u8]) -> Result<SubscriptionKey, Problem> {
 /// # Errors
 /// 400, 401, 403, 404, 409, 422.
 #[utoipa::path(post, path = "/api/subscriptions", tag = "subscriptions", request_body = SubscriptionKey,
-    responses((status = 201, body = Subscription), (status = 409, body = Problem)))]
+    responses((status = 201, body = Subscription), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn add(
     request: HttpRequest,
     state: web::Data<State>,

@@ -126,7 +126,7 @@ pub async fn create(
 /// 400, 401, 403, 404, 409, 412, 413, 415, 422.
 #[utoipa::path(patch, path = "/api/topics/{id}", tag = "topics", request_body = TopicChange,
     params(("id" = i64, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 202, body = sluice_model::request::Request), (status = 409, body = Problem),
+    responses((status = 202, body = crate::openapi::bodies::Filed), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 pub async fn change(
     request: HttpRequest,

@@ -19,6 +19,7 @@ mod durability;
 mod fair;
 mod flow;
 mod forward;
+mod fuzz;
 mod hostile;
 mod inputs;
 mod instances;
@@ -118,6 +119,14 @@ static CLUSTER: Shared = Shared {
     stack: Mutex::new(None),
 };
 
+/// For what writes anything into everything, the policy too.
+static FUZZ: Shared = Shared {
+    name: "fuzz",
+    brokers: 1,
+    settings: &["admin-api.lifecycle.grace=0s"],
+    stack: Mutex::new(None),
+};
+
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 type Test = fn(&Stack) -> Outcome;
@@ -145,6 +154,15 @@ fn rough(name: &str, test: Test) -> Trial {
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         ROUGH
             .get()
+            .and_then(|stack| test(&stack))
+            .map_err(Failed::from)
+    })
+}
+
+fn fuzz(name: &str, test: Test) -> Trial {
+    Trial::test(format!("fuzz: {name}"), move || {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        FUZZ.get()
             .and_then(|stack| test(&stack))
             .map_err(Failed::from)
     })
@@ -251,10 +269,12 @@ fn main() -> ExitCode {
             .iter()
             .map(|(name, test)| inputs(name, *test)),
     );
+    trials.extend(fuzz::TESTS.iter().map(|(name, test)| fuzz(name, *test)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     CALM.down();
     ROUGH.down();
     INPUTS.down();
     CLUSTER.down();
+    FUZZ.down();
     conclusion.exit_code()
 }
