@@ -83,3 +83,15 @@ fn a_piped_shell_ends_with_its_input_shows_no_prompt_and_reports_the_first_failu
     );
     assert_eq!(sluice(&["shell", "producer"], "").status.code(), Some(0));
 }
+
+#[test]
+fn an_export_that_fails_leaves_no_file_behind() {
+    let path = std::env::temp_dir().join(format!("sluice-export-{}", std::process::id()));
+    let args = ["audit", "export", "--to-file", path.to_str().unwrap()];
+    assert_eq!(sluice(&args, "").status.code(), Some(8));
+    assert!(!path.exists());
+    std::fs::write(&path, "the only copy").unwrap();
+    assert_eq!(sluice(&args, "").status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the only copy");
+    std::fs::remove_file(&path).unwrap();
+}

@@ -105,7 +105,12 @@ pub(crate) fn audit(context: &Context, command: Audit) -> Result<(), Failure> {
                 let text = format!("--to-file {}: {error}", path.display());
                 Failure::new(Exit::Usage, text)
             })?;
-            context.admin_to(export, &mut file)?;
+            let written = context.admin_to(export, &mut file);
+            if written.is_err() {
+                // Half an export must not be taken for a whole one.
+                std::fs::remove_file(&path)?;
+            }
+            written?;
             Ok(file.sync_all()?)
         }
         Audit::Verify => {
