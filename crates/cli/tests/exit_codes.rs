@@ -40,6 +40,9 @@ fn a_service_that_does_not_answer_is_8_with_a_hint_on_standard_error() {
         &["send", "t", "m"],
         &["tail", "t"],
         &["consumer", "list"],
+        &["user", "list"],
+        &["token", "revoke", "7"],
+        &["team", "delete", "core"],
     ] {
         let output = sluice(args, "");
         assert_eq!(output.status.code(), Some(8), "{args:?}");
@@ -64,6 +67,27 @@ fn a_wrong_command_line_is_2() {
     ] {
         assert_eq!(sluice(args, "").status.code(), Some(2), "{args:?}");
     }
+}
+
+#[test]
+fn a_password_is_a_line_of_input_and_a_missing_one_is_2() {
+    for args in [
+        &["login", "ana"][..],
+        &["user", "create", "ana", "--password"],
+        &["user", "set", "ana", "--password"],
+        &["user", "password"],
+    ] {
+        let output = sluice(args, "");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.contains("is missing"), "{errors}");
+        let lines = "a fine password\na finer password\n";
+        let output = sluice(args, lines);
+        assert_eq!(output.status.code(), Some(8), "{args:?}: nothing listens");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!errors.contains("fine password"), "{errors}");
+    }
+    assert_eq!(sluice(&["user", "set", "ana"], "").status.code(), Some(2));
 }
 
 #[test]

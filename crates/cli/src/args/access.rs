@@ -13,7 +13,8 @@ pub(crate) enum User {
     /// Show one user
     Get {
         /// The account
-        account: String,
+        #[arg(value_name = "ACCOUNT")]
+        user: String,
     },
     /// Create a user
     Create(UserCreate),
@@ -38,7 +39,9 @@ pub(crate) enum User {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct UserCreate {
     /// The account: letters, digits and . _ - @ +
-    pub(crate) account: String,
+    // A field of the name `account` would be the global flag's value.
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) user: String,
     /// viewer, producer, consumer, approver or admin; may be repeated [default: viewer]
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<Role>,
@@ -56,7 +59,8 @@ pub(crate) struct UserCreate {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct UserSet {
     /// The account
-    pub(crate) account: String,
+    #[arg(value_name = "ACCOUNT")]
+    pub(crate) user: String,
     /// All roles from now on; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<Role>,
@@ -185,5 +189,14 @@ mod tests {
         assert!(parse("sluice token create --scope topic:a* --expires 90d").is_ok());
         assert!(parse("sluice token revoke").is_err());
         assert!(parse("sluice login ana --save t").is_ok());
+        for line in [
+            "user get ana",
+            "user create ana",
+            "user set ana",
+            "login ana",
+        ] {
+            let args = parse(&format!("sluice {line}")).unwrap();
+            assert_eq!(args.global.account, None, "{line} is no --account");
+        }
     }
 }

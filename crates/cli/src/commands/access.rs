@@ -41,9 +41,9 @@ pub(crate) fn user(context: &Context, command: UserCommand) -> Result<(), Failur
             let users = context.admin(call::users().with("limit", ROWS).raw())?;
             context.output.listing(&users, &USERS, "account")
         }
-        UserCommand::Get { account } => context
+        UserCommand::Get { user } => context
             .output
-            .object(&context.admin(call::user(&account).raw())?, "account"),
+            .object(&context.admin(call::user(&user).raw())?, "account"),
         UserCommand::Create(command) => create(context, command),
         UserCommand::Set(command) => set(context, command),
         UserCommand::Disable { accounts } => switch(context, &accounts, true),
@@ -65,7 +65,7 @@ pub(crate) fn user(context: &Context, command: UserCommand) -> Result<(), Failur
 fn create(context: &Context, command: UserCreate) -> Result<(), Failure> {
     let password = command.password.then(|| secret::ask_new("Password"));
     let user = NewUser {
-        account: command.account,
+        account: command.user,
         display_name: command.display_name,
         password: password.transpose()?,
         roles: given(command.roles),
@@ -95,7 +95,7 @@ fn set(context: &Context, command: UserSet) -> Result<(), Failure> {
     }
     told_of_user(
         context,
-        call::change_user(&command.account, &change),
+        call::change_user(&command.user, &change),
         "changed",
     )
 }

@@ -158,7 +158,7 @@ async fn open(
            ("cursor" = Option<String>, Query, description = "The id of the last event that was seen"),
            ("Last-Event-ID" = Option<String>, Header, description = "The same, as browsers send it")),
     responses((status = 200, description = "text/event-stream", content_type = "text/event-stream", body = String),
-              (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+              (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
               (status = 422, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn stream(
     context: web::Data<Context>,

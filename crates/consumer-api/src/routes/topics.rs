@@ -54,7 +54,7 @@ pub(crate) async fn active(
            ("offset" = Option<String>, Query, description = "An offset, earliest (default) or latest"),
            ("limit" = Option<u32>, Query), ("filter" = Option<Vec<String>>, Query, description = "As of /stream; a page with fewer records than its limit has looked at 8 MiB, or for 8 s"),
            ("cursor" = Option<String>, Query, description = "next_cursor of the page before, or the id of a stream's event")),
-    responses((status = 200, body = Listing), (status = 400, body = Problem), (status = 404, body = Problem),
+    responses((status = 200, body = Listing), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
               (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(crate) async fn records(
     context: web::Data<Context>,

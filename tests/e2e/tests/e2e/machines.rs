@@ -15,7 +15,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[(
 )];
 
 /// A service in a directory of its own; ended when dropped.
-struct Machine {
+pub(crate) struct Machine {
     child: Child,
     log: PathBuf,
 }
@@ -29,12 +29,22 @@ impl Drop for Machine {
 
 impl Machine {
     /// Starts a service with its file of tests/fixtures/machines.
-    fn start(stack: &Stack, dir: &Path, service: &str, admin: &str) -> Outcome<Self> {
+    pub(crate) fn start(stack: &Stack, dir: &Path, service: &str, admin: &str) -> Outcome<Self> {
+        Self::start_with(stack, dir, (service, admin), "")
+    }
+
+    /// The same with more sections in its file.
+    pub(crate) fn start_with(
+        stack: &Stack,
+        dir: &Path,
+        (service, admin): (&str, &str),
+        more: &str,
+    ) -> Outcome<Self> {
         let fixture = root().join(format!("tests/fixtures/machines/{service}.toml"));
         let config = std::fs::read_to_string(fixture)?
             .replace("@KAFKA@", stack.bootstrap())
             .replace("@ADMIN@", admin);
-        std::fs::write(dir.join("service.toml"), config)?;
+        std::fs::write(dir.join("service.toml"), config + more)?;
         let log = dir.join("service.log");
         let child = Command::new(stack.binaries()?.join(format!("sluice-{service}")))
             .args(["--config", "service.toml"])
@@ -47,7 +57,7 @@ impl Machine {
     }
 
     /// The address that the service says it listens on.
-    fn address(&self) -> Outcome<String> {
+    pub(crate) fn address(&self) -> Outcome<String> {
         wait_for("the service says where it listens", || {
             let log = std::fs::read_to_string(&self.log)?;
             let marks = ["\"http.listen\":\"", "\"input\":\"http\",\"address\":\""];

@@ -21,6 +21,7 @@ mod flow;
 mod forward;
 mod fuzz;
 mod hostile;
+mod identity;
 mod inputs;
 mod instances;
 mod klaw;
@@ -224,6 +225,7 @@ fn main() -> ExitCode {
     );
     trials.extend(forward::CALM.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(forward::ROUGH.iter().map(|(name, test)| rough(name, *test)));
+    trials.extend(identity::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(machines::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(socket::TESTS.iter().map(|(name, test)| calm(name, *test)));
     trials.extend(stream::TESTS.iter().map(|(name, test)| calm(name, *test)));
