@@ -15,6 +15,7 @@ use sluice_service::http::cookie::same_origin;
 use sluice_service::http::credential;
 use sluice_service::http::problem::{Failure, respond};
 use sluice_service::secret::Secret;
+use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 
 /// The verified caller of a request.
@@ -24,7 +25,7 @@ pub struct Caller {
     pub actor: Actor,
     /// The token that said so.
     pub token: Secret,
-    /// The teams that the account is in, as the configuration says.
+    /// The teams that the account is in: those that the admin API knows, and those of the configuration.
     pub teams: Vec<String>,
 }
 
@@ -119,6 +120,12 @@ pub fn token(context: &Context, request: &HttpRequest) -> Result<Secret, Problem
     Ok(token)
 }
 
+/// The teams of the admin API and those of the configuration, each once.
+fn joined(governed: &[String], configured: Vec<String>) -> Vec<String> {
+    let all: BTreeSet<String> = governed.iter().cloned().chain(configured).collect();
+    all.into_iter().collect()
+}
+
 /// Who a token belongs to.
 ///
 /// # Errors
@@ -126,7 +133,7 @@ pub fn token(context: &Context, request: &HttpRequest) -> Result<Secret, Problem
 pub async fn verify(context: &Context, token: Secret) -> Result<Caller, Problem> {
     match context.verifier.verify(token.expose()).await {
         Ok(actor) => {
-            let teams = context.settings.teams_of(&actor.account);
+            let teams = joined(&actor.teams, context.settings.teams_of(&actor.account));
             Ok(Caller {
                 actor,
                 token,
@@ -172,5 +179,51 @@ pub async fn authenticate<B: MessageBody + 'static>(
         Err(problem) => Ok(request
             .into_response(respond(&problem))
             .map_into_right_body()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(roles: &[Role], governed: &[&str], configured: &[&str]) -> Caller {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let governed: Vec<String> = owned(governed);
+        Caller {
+            teams: joined(&governed, owned(configured)),
+            actor: Actor {
+                account: "ana".to_owned(),
+                roles: roles.to_vec(),
+                scopes: Vec::new(),
+                teams: governed,
+                expires_at: None,
+            },
+            token: Secret::new("t".to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_account_stands_for_itself_and_for_its_teams_wherever_they_are_named() {
+        let ana = caller(&[Role::Consumer], &["payments", "both"], &["both", "ops"]);
+        assert_eq!(ana.teams, ["both", "ops", "payments"]);
+        for owner in ["ana", "payments", "ops", "both"] {
+            assert!(ana.need_owner(owner).is_ok(), "{owner}");
+            assert!(ana.may_own(owner).is_ok(), "{owner}");
+        }
+        assert!(ana.need_owner("bob").is_err());
+        let refused = ana.may_own("bob").unwrap_err().0;
+        assert!(
+            refused.detail.contains("ana or both or ops or payments"),
+            "{}",
+            refused.detail
+        );
+    }
+
+    #[test]
+    fn a_team_without_the_role_is_not_enough() {
+        let ana = caller(&[Role::Viewer], &["payments"], &[]);
+        assert!(ana.need_owner("payments").is_err());
+        let root = caller(&[Role::Admin], &[], &[]);
+        assert!(root.need_owner("anybody").is_ok());
     }
 }

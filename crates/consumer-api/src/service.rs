@@ -1,6 +1,6 @@
 //! Starting and stopping: everything is made here once and joined here at the end.
 
-use crate::app::targets;
+use crate::app::{replays, targets};
 use crate::catalogue::Catalogue;
 use crate::clusters::{Cluster, Clusters, METADATA_TIMEOUT};
 use crate::confine::Roots;
@@ -122,7 +122,7 @@ fn context(settings: Settings, shutdown: Shutdown, address: SocketAddr) -> anyho
         dead_letter_topics,
         verifier: Verifier::new(admin.clone(), settings.auth_stale_max),
         sessions: Sessions::new(COOKIE, settings.http.tls()),
-        replays: crate::app::replays::Replays::default(),
+        replays: replays::Replays::default(),
         hub: Hub::new(Arc::clone(clusters.governed()), &settings.stream),
         settings: Arc::new(settings),
         store,
@@ -148,6 +148,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let manager = tokio::spawn(context.manager.clone().run(shutdown.clone()));
     let hub = tokio::spawn(context.hub.clone().run(shutdown.clone()));
     let targets = tokio::spawn(targets::follow(context.clone(), shutdown.clone()));
+    let replays = tokio::spawn(replays::resume::follow(context.clone(), shutdown.clone()));
     let server = server(&context, listener)?;
     let handle = server.handle();
     let stop = async {
@@ -156,7 +157,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let (served, ()) = tokio::join!(server, stop);
     let joined = tokio::time::timeout(limit, async {
-        tokio::join!(follower, manager, hub, targets)
+        tokio::join!(follower, manager, hub, targets, replays)
     })
     .await;
     if joined.is_err() {

@@ -2,6 +2,7 @@
 //! with a position of its own. What the live consumer holds or commits is never touched.
 
 mod job;
+pub mod resume;
 
 use super::lag::{ASK_TIMEOUT, bounds};
 use super::offsets::{cluster_of, offset_at};
@@ -23,13 +24,13 @@ use sluice_model::problem::{Code, Problem};
 use sluice_model::time::Timestamp;
 use sluice_service::http::problem::Failure;
 use sluice_service::now;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Replays that one instance runs at a time.
 const REPLAYS_AT_ONCE: usize = 4;
-/// A replay that says nothing for this long has lost its instance.
+/// A replay that says nothing for this long has lost its instance; another one takes it up.
 const SILENT_MS: i64 = 60_000;
 
 /// Where a replay stands.
@@ -106,6 +107,17 @@ pub struct Replay {
     pub updated_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// The process that ran it has stopped; it goes on from here as soon as the consumer has another one.
+    #[serde(default)]
+    pub waiting: bool,
+}
+
+/// What a job is made from: kept, so that it goes on after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    specs: Vec<ProcessorSpec>,
+    /// With their ids: a topic that was made again is another one.
+    topics: Vec<(String, i64)>,
 }
 
 /// What is asked for.
@@ -238,20 +250,16 @@ pub async fn start(
         created_at: at,
         updated_at: at,
         ended_at: None,
+        waiting: false,
     };
     if dry_run {
         return Ok(replay);
     }
-    launch(context, row, &specs, cluster, replay).await
+    launch(context, row, specs, cluster, replay).await
 }
 
-async fn launch(
-    context: &Context,
-    row: &Row,
-    specs: &[ProcessorSpec],
-    cluster: Arc<Cluster>,
-    replay: Replay,
-) -> Result<Replay, Failure> {
+/// Topics with the ids that they have now; 0 where nobody governs topics.
+fn topics(context: &Context, cluster: &Cluster, names: &[String]) -> Vec<(String, i64)> {
     let snapshot = context.catalogue.now();
     let topic_id = |topic: &String| {
         if cluster.governed() {
@@ -260,44 +268,26 @@ async fn launch(
             0
         }
     };
-    let topics: Vec<_> = row
-        .topics
-        .iter()
-        .map(|t| (t.clone(), topic_id(t)))
-        .collect();
-    let short: String = replay.replay_id.chars().take(8).collect();
-    let side = Side {
-        suffix: &format!("replay-{short}"),
-        identity: &format!("replay-{}", replay.replay_id),
-    };
-    let processors = build(context, row, specs, &topics, &side)?;
-    let shared = Arc::new(Mutex::new(replay.clone()));
-    let cancel = Arc::new(AtomicBool::new(false));
-    {
-        let mut running = context.replays.running();
-        if running.len() >= REPLAYS_AT_ONCE {
-            let detail = format!("{REPLAYS_AT_ONCE} replays run here; wait for one or cancel it");
-            return Err(Problem::new(Code::Conflict, detail).into());
-        }
-        let entry = Running {
-            replay: Arc::clone(&shared),
-            cancel: Arc::clone(&cancel),
-        };
-        running.insert(replay.replay_id.clone(), entry);
-    }
+    names.iter().map(|t| (t.clone(), topic_id(t))).collect()
+}
+
+async fn launch(
+    context: &Context,
+    row: &Row,
+    specs: Vec<ProcessorSpec>,
+    cluster: Arc<Cluster>,
+    replay: Replay,
+) -> Result<Replay, Failure> {
+    let read: BTreeSet<String> = replay.partitions.iter().map(|p| p.topic.clone()).collect();
+    let names: Vec<String> = read.into_iter().collect();
+    let topics = topics(context, &cluster, &names);
+    let work = Work { specs, topics };
+    let job = begin(context, row, &work, cluster, replay.clone(), 1)?;
     let change = noted("replay", &replay.created_by);
     let id = replay.replay_id.clone();
     let stored = match context.store.change(&row.id, change, |_| Ok(())).await {
-        Ok(_) => context.store.save_replay(replay.clone()).await,
+        Ok(_) => context.store.insert_replay(replay.clone(), work).await,
         Err(failure) => Err(failure),
-    };
-    let job = Job {
-        context: context.clone(),
-        cluster,
-        policies: row.policies.clone(),
-        processors,
-        replay: shared,
-        cancel,
     };
     let started = stored.and_then(|()| {
         job.start()
@@ -308,6 +298,47 @@ async fn launch(
         return Err(failure);
     }
     Ok(replay)
+}
+
+/// Makes the job of a replay, and counts it among those that run here.
+fn begin(
+    context: &Context,
+    row: &Row,
+    work: &Work,
+    cluster: Arc<Cluster>,
+    replay: Replay,
+    epoch: i64,
+) -> Result<Job, Failure> {
+    let short: String = replay.replay_id.chars().take(8).collect();
+    let side = Side {
+        suffix: &format!("replay-{short}"),
+        identity: &format!("replay-{}", replay.replay_id),
+        replay: Some((&replay.replay_id, epoch)),
+    };
+    let processors = build(context, row, &work.specs, &work.topics, &side)?;
+    let id = replay.replay_id.clone();
+    let shared = Arc::new(Mutex::new(replay));
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut running = context.replays.running();
+    if running.len() >= REPLAYS_AT_ONCE {
+        let detail = format!("{REPLAYS_AT_ONCE} replays run here; wait for one or cancel it");
+        return Err(Problem::new(Code::Conflict, detail).into());
+    }
+    let entry = Running {
+        replay: Arc::clone(&shared),
+        cancel: Arc::clone(&cancel),
+    };
+    running.insert(id, entry);
+    drop(running);
+    Ok(Job {
+        context: context.clone(),
+        cluster,
+        policies: row.policies.clone(),
+        processors,
+        replay: shared,
+        cancel,
+        epoch,
+    })
 }
 
 /// The parts of the partitions that a time range covers. Blocks.
@@ -356,8 +387,7 @@ pub async fn list(context: &Context, row: &Row) -> Result<Vec<Replay>, Failure> 
         } else if replay.state == ReplayState::Running
             && now().as_millis() - replay.updated_at.as_millis() > SILENT_MS
         {
-            replay.state = ReplayState::Failed;
-            replay.error = Some("the instance that ran it is gone; start it again".to_owned());
+            replay.waiting = true;
         }
     }
     Ok(stored)
@@ -386,17 +416,38 @@ pub async fn cancel(
     row: &Row,
     replay_id: &str,
 ) -> Result<Replay, Failure> {
-    let replay = one(context, row, replay_id).await?;
-    {
+    let mut replay = one(context, row, replay_id).await?;
+    let here = {
         let running = context.replays.running();
-        let Some(live) = running.get(replay_id) else {
-            let detail = format!("it does not run here; it is {}", replay.state.as_str());
-            return Err(Problem::new(Code::Conflict, detail).into());
-        };
-        live.cancel.store(true, Ordering::Release);
+        let live = running.get(replay_id);
+        live.inspect(|live| live.cancel.store(true, Ordering::Release))
+            .is_some()
+    };
+    if !here {
+        replay = cancel_waiting(context, replay).await?;
     }
     let change = noted("replay_cancel", &caller.actor.account);
     context.store.change(&row.id, change, |_| Ok(())).await?;
+    Ok(replay)
+}
+
+/// Ends a replay that waits for a process to go on.
+async fn cancel_waiting(context: &Context, mut replay: Replay) -> Result<Replay, Failure> {
+    let conflict = |state: ReplayState| {
+        let detail = format!("it does not run here; it is {}", state.as_str());
+        Failure::from(Problem::new(Code::Conflict, detail))
+    };
+    let unfinished = context.store.unfinished_replays().await?;
+    let found = unfinished
+        .iter()
+        .find(|other| other.replay.replay_id == replay.replay_id);
+    let epoch = found.map(|found| found.epoch);
+    let epoch = epoch.ok_or_else(|| conflict(replay.state))?;
+    replay.state = ReplayState::Cancelled;
+    replay.waiting = false;
+    (replay.updated_at, replay.ended_at) = (now(), Some(now()));
+    let taken = context.store.take_replay(replay.clone(), epoch).await?;
+    taken.ok_or_else(|| conflict(ReplayState::Running))?;
     Ok(replay)
 }
 
@@ -407,5 +458,55 @@ impl ReplayPart {
             from: self.next,
             to: self.to,
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A replay of one partition that has come half way.
+    pub(crate) fn replay() -> Replay {
+        let at = Timestamp::from_millis(1_000);
+        Replay {
+            replay_id: "r1".to_owned(),
+            consumer_id: "c".to_owned(),
+            state: ReplayState::Running,
+            error: None,
+            from: at,
+            to: at,
+            processors: vec!["file_sink".to_owned()],
+            records: 5,
+            total: 10,
+            dead_letters: 0,
+            partitions: vec![ReplayPart {
+                topic: "t".to_owned(),
+                partition: 0,
+                from: 0,
+                next: 5,
+                to: 10,
+            }],
+            created_by: "ana".to_owned(),
+            created_at: at,
+            updated_at: at,
+            ended_at: None,
+            waiting: false,
+        }
+    }
+
+    /// What it is made from.
+    pub(crate) fn work() -> Work {
+        Work {
+            specs: Vec::new(),
+            topics: vec![("t".to_owned(), 7)],
+        }
+    }
+
+    #[test]
+    fn a_replay_of_an_older_version_is_read() {
+        let mut old = serde_json::json!(replay());
+        old.as_object_mut().unwrap().remove("waiting");
+        let read: Replay = serde_json::from_value(old).unwrap();
+        assert_eq!(read, replay());
     }
 }

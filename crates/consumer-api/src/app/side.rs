@@ -15,6 +15,8 @@ pub struct Side<'s> {
     pub suffix: &'s str,
     /// What their identities begin with.
     pub identity: &'s str,
+    /// The replay that they belong to, and which run of it: what they hold is kept with it.
+    pub replay: Option<(&'s str, i64)>,
 }
 
 /// Processors by their type, in turn.
@@ -32,6 +34,7 @@ pub fn build(
     side: &Side<'_>,
 ) -> Result<Processors, Problem> {
     let parts = context.manager.parts();
+    let sinks = parts.store.sinks(parts.runtime.clone());
     let build = |(place, spec): (usize, &ProcessorSpec)| {
         let site = Site {
             consumer_id: row.id.clone(),
@@ -39,9 +42,12 @@ pub fn build(
             cluster: row.cluster.clone(),
             roots: parts.roots.clone(),
             destinations: parts.destinations.clone(),
-            // Nobody else has the identity, so there is nothing to fence.
-            epoch: 1,
-            sinks: parts.store.sinks(parts.runtime.clone()).detached(),
+            // Nobody else has the identity, but a replay that was taken over has an older run.
+            epoch: side.replay.map_or(1, |(_, epoch)| epoch),
+            sinks: match side.replay {
+                Some((id, epoch)) => sinks.clone().of_replay(id, epoch),
+                None => sinks.clone().detached(),
+            },
             topic_ids: topics.iter().cloned().collect(),
             http: parts.http.clone(),
             secrets: parts.secrets.clone(),

@@ -15,10 +15,44 @@ pub type PositionRow = (String, i32, i64, i64);
 pub struct Sinks {
     db: Db,
     runtime: Handle,
-    /// The consumer and the epoch of its worker, unless nothing is at stake.
-    fence: Option<(String, i64)>,
+    /// Who may write, unless nothing is at stake.
+    fence: Option<Fence>,
     /// Remembers nothing: for processors that are no consumer's own.
     detached: bool,
+}
+
+/// The newest of its kind writes; an older one is refused.
+#[derive(Clone, Debug)]
+enum Fence {
+    /// The worker of a consumer.
+    Worker { consumer_id: String, epoch: i64 },
+    /// The run of a replay.
+    Run { replay_id: String, epoch: i64 },
+}
+
+impl Fence {
+    fn check(&self, c: &mut dyn Sql) -> Result<(), StoreError> {
+        let (table, id, epoch, of) = match self {
+            Self::Worker { consumer_id, epoch } => (
+                "consumers",
+                consumer_id,
+                *epoch,
+                "worker has taken this consumer",
+            ),
+            Self::Run { replay_id, epoch } => (
+                "replays",
+                replay_id,
+                *epoch,
+                "process has taken this replay",
+            ),
+        };
+        let sql = format!("SELECT epoch FROM {table} WHERE id = ?1{}", c.lock());
+        let newest = c.first(&sql, values![id])?.map(|row| row.int(0));
+        if newest == Some(epoch) {
+            return Ok(());
+        }
+        Err(StoreError::Fenced(format!("another {of} over")))
+    }
 }
 
 impl Sinks {
@@ -44,8 +78,31 @@ impl Sinks {
     #[must_use]
     pub fn fenced(self, consumer_id: &str, epoch: i64) -> Self {
         Self {
-            fence: Some((consumer_id.to_owned(), epoch)),
+            fence: Some(Fence::Worker {
+                consumer_id: consumer_id.to_owned(),
+                epoch,
+            }),
             ..self
+        }
+    }
+
+    /// The same for one run of a replay: what its processors hold is kept with it.
+    #[must_use]
+    pub fn of_replay(self, replay_id: &str, epoch: i64) -> Self {
+        Self {
+            fence: Some(Fence::Run {
+                replay_id: replay_id.to_owned(),
+                epoch,
+            }),
+            ..self
+        }
+    }
+
+    /// The replay that the processors belong to, if it is one.
+    fn replay(&self) -> Option<String> {
+        match &self.fence {
+            Some(Fence::Run { replay_id, .. }) => Some(replay_id.clone()),
+            _ => None,
         }
     }
 
@@ -59,13 +116,8 @@ impl Sinks {
         }
         let fence = self.fence.clone();
         self.runtime.block_on(self.db.write(move |c| {
-            if let Some((consumer_id, epoch)) = fence {
-                let sql = format!("SELECT epoch FROM consumers WHERE id = ?1{}", c.lock());
-                let newest = c.first(&sql, values![consumer_id])?.map(|row| row.int(0));
-                if newest != Some(epoch) {
-                    let reason = "another worker has taken this consumer over".to_owned();
-                    return Err(StoreError::Fenced(reason));
-                }
+            if let Some(fence) = fence {
+                fence.check(c)?;
             }
             command(c)
         }))
@@ -110,12 +162,14 @@ impl Sinks {
             return Ok(Positions::default());
         }
         let processor_id = processor_id.to_owned();
-        let read = self.db.read(move |c| {
-            c.query(
-                "SELECT topic, partition, topic_id, next_offset FROM sink_positions WHERE processor_id = ?1",
-                values![processor_id],
-            )
-        });
+        let table = match self.fence {
+            Some(Fence::Run { .. }) => "replay_positions",
+            _ => "sink_positions",
+        };
+        let sql = format!(
+            "SELECT topic, partition, topic_id, next_offset FROM {table} WHERE processor_id = ?1"
+        );
+        let read = self.db.read(move |c| c.query(&sql, values![processor_id]));
         let mut held = Positions::default();
         for row in self.runtime.block_on(read)? {
             let (topic, partition) = (row.text(0), i32::try_from(row.int(1)).unwrap_or(i32::MAX));
@@ -139,9 +193,10 @@ impl Sinks {
         rows: Vec<PositionRow>,
     ) -> Result<(), StoreError> {
         let (path, processor_id) = (path.display().to_string(), processor_id.to_owned());
+        let replay = self.replay();
         self.write(move |c| {
             put_length(c, &path, length)?;
-            put_positions(c, &processor_id, &rows)
+            put_positions(c, &processor_id, replay.as_deref(), &rows)
         })
     }
 
@@ -151,7 +206,8 @@ impl Sinks {
     /// When it is not committed.
     pub fn rewind(&self, processor_id: &str, rows: Vec<PositionRow>) -> Result<(), StoreError> {
         let processor_id = processor_id.to_owned();
-        self.write(move |c| put_positions(c, &processor_id, &rows))
+        let replay = self.replay();
+        self.write(move |c| put_positions(c, &processor_id, replay.as_deref(), &rows))
     }
 }
 
@@ -167,16 +223,32 @@ fn put_length(c: &mut dyn Sql, path: &str, length: u64) -> Result<(), StoreError
 fn put_positions(
     c: &mut dyn Sql,
     processor_id: &str,
+    replay: Option<&str>,
     rows: &[PositionRow],
 ) -> Result<(), StoreError> {
     for (topic, partition, topic_id, next) in rows {
-        c.execute(
-            "INSERT INTO sink_positions (processor_id, topic, partition, topic_id, next_offset)
-             VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (processor_id, topic, partition)
-             DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
-            values![processor_id, topic, *partition, *topic_id, *next],
-        )?;
+        let place = values![processor_id, topic, *partition, *topic_id, *next];
+        match replay {
+            None => c.execute(
+                "INSERT INTO sink_positions (processor_id, topic, partition, topic_id, next_offset)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (processor_id, topic, partition)
+                 DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
+                place,
+            )?,
+            Some(replay) => {
+                let mut values = place.to_vec();
+                values.push(replay.into());
+                c.execute(
+                    "INSERT INTO replay_positions
+                     (processor_id, topic, partition, topic_id, next_offset, replay_id)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (processor_id, topic, partition)
+                     DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
+                    &values,
+                )?
+            }
+        };
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use super::audit::{Filter, NewChange};
 use super::consumers::{IdempotencyKey, Row};
 use super::{PostgresSettings, Store};
+use crate::app::replays::ReplayState;
+use crate::app::replays::tests::{replay, work};
 use crate::processors::conformance::servers::Database;
 use serde_json::json;
 use sluice_model::consumer::{Desired, Processor};
@@ -116,6 +118,7 @@ async fn contract(store: &Store) {
 
     changes(store).await;
     sinks(store).await;
+    replays(store).await;
     store.delete("a", change("delete")).await.unwrap();
     assert_eq!(store.consumer("a").await.unwrap_err().0.status, 404);
     let gone = store.delete("a", change("delete")).await;
@@ -216,6 +219,51 @@ async fn sinks(store: &Store) {
         assert_eq!(present.length(path).unwrap(), Some(10), "all or nothing");
     });
     done.await.unwrap();
+}
+
+/// A replay, what its processors hold, and a run that takes it over from another one.
+async fn replays(store: &Store) {
+    let (replay, work) = (replay(), work());
+    store
+        .insert_replay(replay.clone(), work.clone())
+        .await
+        .unwrap();
+    let found = store.unfinished_replays().await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (&found[0].replay, &found[0].work, found[0].epoch),
+        (&replay, &Some(work), 1)
+    );
+    assert!(store.save_replay(replay.clone(), 1).await.unwrap());
+    assert_eq!(store.take_replay(replay.clone(), 1).await.unwrap(), Some(2));
+    assert_eq!(
+        store.take_replay(replay.clone(), 1).await.unwrap(),
+        None,
+        "one takes it over"
+    );
+    assert!(
+        !store.save_replay(replay.clone(), 1).await.unwrap(),
+        "the old run says nothing any more"
+    );
+    let all = store.sinks(tokio::runtime::Handle::current());
+    let done = tokio::task::spawn_blocking(move || {
+        let (path, topics) = (Path::new("/r"), HashMap::from([("t".to_owned(), 7)]));
+        let (past, present) = (all.clone().of_replay("r1", 1), all.of_replay("r1", 2));
+        let at = |next| vec![("t".into(), 0, 7, next)];
+        present.save(path, 10, "replay-r1-0", at(6)).unwrap();
+        let late = past.save(path, 99, "replay-r1-0", at(9));
+        assert!(matches!(late, Err(StoreError::Fenced(_))), "{late:?}");
+        assert_eq!(present.length(path).unwrap(), Some(10));
+        let held = present.positions("replay-r1-0", &topics).unwrap();
+        assert_eq!(held.get("t", 0), Some(6));
+    });
+    done.await.unwrap();
+    let mut ended = replay;
+    ended.state = ReplayState::Done;
+    assert!(store.save_replay(ended.clone(), 2).await.unwrap());
+    assert!(store.unfinished_replays().await.unwrap().is_empty());
+    assert_eq!(store.take_replay(ended.clone(), 2).await.unwrap(), None);
+    assert_eq!(store.replays("c").await.unwrap(), [ended]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,7 @@ pub async fn redrive(
     let side = Side {
         suffix: "redrive",
         identity: &identity,
+        replay: None,
     };
     let processors = build(context, row, &specs, &topics, &side)?;
     let kept = context.manager.parts().dead_letters.clone();

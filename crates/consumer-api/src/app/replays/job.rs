@@ -34,6 +34,8 @@ pub(super) struct Job {
     pub(super) processors: Vec<(String, Box<dyn Processor>)>,
     pub(super) replay: Arc<Mutex<Replay>>,
     pub(super) cancel: Arc<AtomicBool>,
+    /// Which run of the replay this is; the registry refuses what an older one says.
+    pub(super) epoch: i64,
 }
 
 impl Job {
@@ -56,14 +58,14 @@ impl Job {
     }
 
     fn run(&mut self) -> Result<(), Fault> {
-        let (consumer_id, topics) = {
+        let (consumer_id, topics, before) = {
             let replay = self.replay();
             let topics: BTreeSet<String> = replay
                 .partitions
                 .iter()
                 .map(|part| part.topic.clone())
                 .collect();
-            (replay.consumer_id.clone(), topics)
+            (replay.consumer_id.clone(), topics, replay.dead_letters)
         };
         let parts = self.context.manager.parts();
         let letters = (self.policies.on_poison == OnPoison::DeadLetter).then(|| {
@@ -74,7 +76,7 @@ impl Job {
         with_writer(&mut processors, letters, breaker, |writer| {
             topics
                 .iter()
-                .try_for_each(|topic| self.deliver(topic, writer))
+                .try_for_each(|topic| self.deliver(topic, writer, before))
         })
     }
 
@@ -82,7 +84,8 @@ impl Job {
         self.cancel.load(Ordering::Acquire) || self.context.shutdown.requested()
     }
 
-    fn deliver(&self, topic: &str, writer: &mut Writer<'_>) -> Result<(), Fault> {
+    /// Delivers a topic; `before` are the dead letters of earlier runs.
+    fn deliver(&self, topic: &str, writer: &mut Writer<'_>, before: u64) -> Result<(), Fault> {
         let spans: Vec<_> = {
             let replay = self.replay();
             let of_topic = replay.partitions.iter().filter(|part| part.topic == topic);
@@ -100,7 +103,7 @@ impl Job {
                 heard = Instant::now();
                 let entries: Vec<Entry<'_>> = messages.iter().map(Entry::of).collect();
                 writer.write(&entries, &|| self.stopped())?;
-                self.count(&entries, writer.dead_letters());
+                self.count(&entries, before + writer.dead_letters());
             }
             if heard.elapsed() >= SILENCE_MAX {
                 let message = format!("Kafka delivers nothing of {topic}");
@@ -142,10 +145,19 @@ impl Job {
             replay.clone()
         };
         let runtime = &self.context.manager.parts().runtime;
-        if let Err(failure) = runtime.block_on(self.context.store.save_replay(replay)) {
-            // The consumer was deleted, or the registry is busy: the next report may work.
-            tracing::debug!(error = %failure, "a replay's state is not saved");
+        match runtime.block_on(self.context.store.save_replay(replay, self.epoch)) {
+            Ok(true) => {}
+            // Deleted with its consumer, cancelled elsewhere, or taken over.
+            Ok(false) => self.cancel.store(true, Ordering::Release),
+            // The registry is busy: the next report may work.
+            Err(error) => tracing::debug!(error = %error, "a replay's state is not saved"),
         }
+    }
+
+    /// Whether the service stops before the replay is through.
+    fn unfinished(&self, replay: &Replay) -> bool {
+        let lacks = |part: &super::ReplayPart| part.next < part.to;
+        self.context.shutdown.requested() && replay.partitions.iter().any(lacks)
     }
 
     fn end(&self, outcome: Result<(), Fault>) {
@@ -154,24 +166,30 @@ impl Job {
             let cancelled = self.cancel.load(Ordering::Acquire);
             (replay.state, replay.error) = match outcome {
                 _ if cancelled => (ReplayState::Cancelled, None),
-                Ok(()) if self.context.shutdown.requested() => {
-                    let message = "the service was stopped; start it again";
-                    (ReplayState::Failed, Some(message.to_owned()))
-                }
+                // Every batch that counts is safe; the next process goes on behind it.
+                _ if self.unfinished(&replay) => (ReplayState::Running, None),
                 Ok(()) => (ReplayState::Done, None),
                 Err(fault) => {
                     let message = format!("{}: {}", fault.stage, fault.message);
                     (ReplayState::Failed, Some(message))
                 }
             };
-            replay.ended_at = Some(now());
-            tracing::info!(
-                replay.id = replay.replay_id,
-                state = replay.state.as_str(),
-                "replay ended"
-            );
-            metrics::counter!("consumer_replays_total", "state" => replay.state.as_str())
-                .increment(1);
+            replay.waiting = replay.state == ReplayState::Running;
+            if replay.waiting {
+                tracing::info!(
+                    replay.id = replay.replay_id,
+                    "replay interrupted by the stop"
+                );
+            } else {
+                replay.ended_at = Some(now());
+                tracing::info!(
+                    replay.id = replay.replay_id,
+                    state = replay.state.as_str(),
+                    "replay ended"
+                );
+                metrics::counter!("consumer_replays_total", "state" => replay.state.as_str())
+                    .increment(1);
+            }
             replay.replay_id.clone()
         };
         self.save();
