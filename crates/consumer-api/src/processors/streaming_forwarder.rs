@@ -3,6 +3,7 @@
 
 mod kafka;
 mod places;
+mod plan;
 mod request;
 mod transaction;
 mod webhook;
@@ -24,6 +25,9 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const MODES: [&str; 2] = ["batch", "single"];
+const ORDERINGS: [&str; 2] = ["partition", "key"];
+/// Requests under way at one time.
+const PARALLEL: std::ops::RangeInclusive<u32> = 1..=64;
 const PARTITIONINGS: [&str; 2] = ["key", "same"];
 /// Milliseconds that one request may take.
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=30_000;
@@ -35,10 +39,12 @@ const HEADER_BYTES_MAX: usize = 1024;
 /// Headers that users may set beside `X-...`.
 const HEADERS: [&str; 3] = ["accept", "accept-language", "user-agent"];
 /// Members that belong to one of the two destinations only.
-const OF_WEBHOOKS: [&str; 11] = [
+const OF_WEBHOOKS: [&str; 13] = [
     "endpoint_url",
     "mode",
     "max_records",
+    "ordering",
+    "parallel",
     "timeout_ms",
     "headers",
     "secret_file",
@@ -68,7 +74,8 @@ fn schema() -> Value {
                 "type": "string", "format": "uri",
                 "description": "Where records are sent with POST, at least once; its host and port must be in the \
                                 configuration's destinations. Redirects are not followed. Every request carries an \
-                                Idempotency-Key of its records' place."
+                                Idempotency-Key of its records' place; what is repeated, after a crash too, is the same \
+                                records under the same key."
             },
             "mode": {
                 "type": "string", "enum": MODES, "default": "batch",
@@ -76,6 +83,14 @@ fn schema() -> Value {
             },
             "max_records": {"type": "integer", "minimum": RECORDS.start(), "maximum": RECORDS.end(), "default": webhook::RECORDS_DEFAULT,
                             "description": "Most records of one request."},
+            "ordering": {
+                "type": "string", "enum": ORDERINGS, "default": "partition",
+                "description": "What arrives in order. partition: all records of one, one request at a time; key: those \
+                                of one key, with requests of different keys side by side (records without a key have no \
+                                order). The position moves on when all of a batch is acknowledged up to it."
+            },
+            "parallel": {"type": "integer", "minimum": PARALLEL.start(), "maximum": PARALLEL.end(), "default": webhook::PARALLEL_DEFAULT,
+                         "description": "Most requests under way at one time."},
             "timeout_ms": {"type": "integer", "minimum": TIMEOUT_MS.start(), "maximum": TIMEOUT_MS.end(), "default": webhook::TIMEOUT_MS_DEFAULT,
                            "description": "Time that one request may take."},
             "headers": {"type": "object", "additionalProperties": {"type": "string"},
@@ -169,6 +184,19 @@ fn check_webhook(body: &mut Body, outside: &Outside<'_>, foreign: bool) {
         .is_some_and(|word| !MODES.contains(&word.as_str()))
     {
         body.invalid("mode", "is batch or single");
+    }
+    if body
+        .text("ordering")
+        .is_some_and(|word| !ORDERINGS.contains(&word.as_str()))
+    {
+        body.invalid("ordering", "is partition or key");
+    }
+    let parallel = body.integer::<i64>("parallel");
+    if parallel.is_some_and(|n| !u32::try_from(n).is_ok_and(|n| PARALLEL.contains(&n))) {
+        body.invalid(
+            "parallel",
+            format!("is {} to {}", PARALLEL.start(), PARALLEL.end()),
+        );
     }
     let count = body.integer::<i64>("max_records");
     if count.is_some_and(|n| !usize::try_from(n).is_ok_and(|n| RECORDS.contains(&n))) {

@@ -1,6 +1,6 @@
 //! What sinks hold: lengths of files and positions, written from the consumers' own threads.
 
-use super::sql::{Db, Sql, values};
+use super::sql::{Cells, Db, Sql, values};
 use crate::watermark::Positions;
 use sluice_service::sqlite::StoreError;
 use std::collections::HashMap;
@@ -9,6 +9,12 @@ use tokio::runtime::Handle;
 
 /// `(topic, partition, topic id, next offset)`.
 pub type PositionRow = (String, i32, i64, i64);
+
+/// A position, and the plan that a sink made for what follows it.
+pub type PlanRow = (PositionRow, String);
+
+/// A position of a topic as it is now, `(topic, partition, next offset)`, and the plan there.
+pub type HeldPlan = ((String, i32, i64), String);
 
 /// The blocking side of the registry, for threads that are not the runtime's.
 #[derive(Clone, Debug)]
@@ -158,8 +164,24 @@ impl Sinks {
         processor_id: &str,
         topic_ids: &HashMap<String, i64>,
     ) -> Result<Positions, StoreError> {
+        let mut held = Positions::default();
+        for ((topic, partition, next), _) in self.plans(processor_id, topic_ids)? {
+            held.set(&topic, partition, next);
+        }
+        Ok(held)
+    }
+
+    /// The same with what the processor planned.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn plans(
+        &self,
+        processor_id: &str,
+        topic_ids: &HashMap<String, i64>,
+    ) -> Result<Vec<HeldPlan>, StoreError> {
         if self.detached {
-            return Ok(Positions::default());
+            return Ok(Vec::new());
         }
         let processor_id = processor_id.to_owned();
         let table = match self.fence {
@@ -167,18 +189,28 @@ impl Sinks {
             _ => "sink_positions",
         };
         let sql = format!(
-            "SELECT topic, partition, topic_id, next_offset FROM {table} WHERE processor_id = ?1"
+            "SELECT topic, partition, topic_id, next_offset, plan FROM {table} WHERE processor_id = ?1"
         );
         let read = self.db.read(move |c| c.query(&sql, values![processor_id]));
-        let mut held = Positions::default();
-        for row in self.runtime.block_on(read)? {
-            let (topic, partition) = (row.text(0), i32::try_from(row.int(1)).unwrap_or(i32::MAX));
-            // A topic that was deleted and made again starts anew.
-            if topic_ids.get(&topic).copied().unwrap_or_default() == row.int(2) {
-                held.set(&topic, partition, row.int(3));
-            }
-        }
-        Ok(held)
+        let rows: Vec<Cells> = self.runtime.block_on(read)?;
+        // A topic that was deleted and made again starts anew.
+        let now = |topic: &str| topic_ids.get(topic).copied().unwrap_or_default();
+        let current = rows.iter().filter(|row| now(&row.text(0)) == row.int(2));
+        let held = current.map(|row| {
+            let partition = i32::try_from(row.int(1)).unwrap_or(i32::MAX);
+            ((row.text(0), partition, row.int(3)), row.text(4))
+        });
+        Ok(held.collect())
+    }
+
+    /// Commits what a processor holds, and what it is about to send.
+    ///
+    /// # Errors
+    /// When it is not committed.
+    pub fn plan(&self, processor_id: &str, rows: Vec<PlanRow>) -> Result<(), StoreError> {
+        let processor_id = processor_id.to_owned();
+        let replay = self.replay();
+        self.write(move |c| put_plans(c, &processor_id, replay.as_deref(), &rows))
     }
 
     /// Commits the length of a file together with what the processor holds then.
@@ -220,20 +252,35 @@ fn put_length(c: &mut dyn Sql, path: &str, length: u64) -> Result<(), StoreError
     Ok(())
 }
 
+/// Positions without a plan: an earlier one belonged to another place.
 fn put_positions(
     c: &mut dyn Sql,
     processor_id: &str,
     replay: Option<&str>,
     rows: &[PositionRow],
 ) -> Result<(), StoreError> {
-    for (topic, partition, topic_id, next) in rows {
-        let place = values![processor_id, topic, *partition, *topic_id, *next];
+    let rows: Vec<PlanRow> = rows
+        .iter()
+        .map(|row| (row.clone(), String::new()))
+        .collect();
+    put_plans(c, processor_id, replay, &rows)
+}
+
+fn put_plans(
+    c: &mut dyn Sql,
+    processor_id: &str,
+    replay: Option<&str>,
+    rows: &[PlanRow],
+) -> Result<(), StoreError> {
+    for ((topic, partition, topic_id, next), plan) in rows {
+        let place = values![processor_id, topic, *partition, *topic_id, *next, plan];
         match replay {
             None => c.execute(
-                "INSERT INTO sink_positions (processor_id, topic, partition, topic_id, next_offset)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (processor_id, topic, partition)
-                 DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
+                "INSERT INTO sink_positions
+                 (processor_id, topic, partition, topic_id, next_offset, plan)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (processor_id, topic, partition) DO UPDATE SET
+                 topic_id = excluded.topic_id, next_offset = excluded.next_offset, plan = excluded.plan",
                 place,
             )?,
             Some(replay) => {
@@ -241,10 +288,11 @@ fn put_positions(
                 values.push(replay.into());
                 c.execute(
                     "INSERT INTO replay_positions
-                     (processor_id, topic, partition, topic_id, next_offset, replay_id)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                     ON CONFLICT (processor_id, topic, partition)
-                     DO UPDATE SET topic_id = excluded.topic_id, next_offset = excluded.next_offset",
+                     (processor_id, topic, partition, topic_id, next_offset, plan, replay_id)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT (processor_id, topic, partition) DO UPDATE SET
+                     topic_id = excluded.topic_id, next_offset = excluded.next_offset,
+                     plan = excluded.plan",
                     &values,
                 )?
             }

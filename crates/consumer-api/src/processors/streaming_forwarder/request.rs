@@ -9,8 +9,14 @@ use std::time::Duration;
 /// The longest wait that a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// The key of records of one partition: the same place is the same key, however often it is sent.
-pub(super) fn key(consumer: &str, topic_id: i64, group: &[&Entry<'_>]) -> String {
+/// The key of records of one partition: the same place is the same key, however often it is sent. Where
+/// lanes share a range of offsets, it names the lane.
+pub(super) fn key(
+    consumer: &str,
+    topic_id: i64,
+    (lane, lanes): (u32, u32),
+    group: &[&Entry<'_>],
+) -> String {
     let (Some(first), Some(last)) = (group.first(), group.last()) else {
         return String::new();
     };
@@ -20,6 +26,9 @@ pub(super) fn key(consumer: &str, topic_id: i64, group: &[&Entry<'_>]) -> String
     );
     if group.len() > 1 {
         let _in_memory = write!(key, "-{}", last.offset);
+        if lanes > 1 {
+            let _in_memory = write!(key, "~{lane}.{lanes}");
+        }
     }
     key
 }
@@ -60,8 +69,9 @@ mod tests {
     fn keys_name_the_place_of_the_records() {
         let batch = entries(3..6);
         let group: Vec<_> = batch.iter().collect();
-        assert_eq!(key("c", 7, &group), "c/t/7/0/3-5");
-        assert_eq!(key("c", 7, &group[..1]), "c/t/7/0/3");
+        assert_eq!(key("c", 7, (0, 1), &group), "c/t/7/0/3-5");
+        assert_eq!(key("c", 7, (0, 1), &group[..1]), "c/t/7/0/3");
+        assert_eq!(key("c", 7, (2, 8), &group), "c/t/7/0/3-5~2.8");
     }
 
     #[test]

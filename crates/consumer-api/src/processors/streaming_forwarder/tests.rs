@@ -1,5 +1,7 @@
 //! Configurations, and webhooks over real connections.
 
+mod order;
+
 use super::*;
 use crate::processors::conformance::{Bench, entries};
 use sluice_model::consumer::FailureClass;
@@ -177,6 +179,16 @@ fn configurations_are_one_destination_with_its_own_members() {
         (json!({}), false),
         (json!({"endpoint_url": url, "topic": "t"}), false),
         (json!({"endpoint_url": url, "mode": "both"}), false),
+        (
+            json!({"endpoint_url": url, "ordering": "key", "parallel": 16}),
+            true,
+        ),
+        (json!({"endpoint_url": url, "ordering": "none"}), false),
+        (json!({"endpoint_url": url, "parallel": 0}), false),
+        (
+            json!({"cluster": "governed", "topic": "t", "ordering": "key"}),
+            false,
+        ),
         (json!({"endpoint_url": url, "max_records": 0}), false),
         (json!({"endpoint_url": url, "timeout_ms": 99_999}), false),
         (

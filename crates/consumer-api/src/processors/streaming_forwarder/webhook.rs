@@ -1,11 +1,13 @@
-//! POST of records to a webhook, at least once. Requests that failed are repeated with the same records
-//! and the same `Idempotency-Key`, so that the receiver can drop what it has.
+//! POST of records to a webhook, at least once. Requests that failed, or that a crash interrupted, are
+//! repeated with the same records and the same `Idempotency-Key`, so that the receiver can drop what it
+//! has: what a request holds is in the registry before it leaves.
 
 use super::endpoint;
+use super::plan::{Group, Limits, Plan, by_lane};
 use super::request::{SIGNATURE, judge, key, signature};
 use crate::batch::Entry;
 use crate::destinations::Refusal;
-use crate::processors::{Processor, SinkError, Site};
+use crate::processors::{Processor, SinkError, Site, failpoint};
 use crate::secrets::Reference;
 use crate::watermark::Positions;
 use futures_util::StreamExt as _;
@@ -14,7 +16,7 @@ use serde_json::{Map, Value};
 use sluice_model::consumer::FailureClass;
 use sluice_model::record::Record;
 use sluice_service::secret::Secret;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 use url::Url;
 
@@ -24,8 +26,8 @@ pub(super) const TIMEOUT_MS_DEFAULT: u64 = 8000;
 pub(super) const RECORDS_DEFAULT: usize = 1000;
 /// Bytes of the records of one request; a larger record goes alone.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Requests under way at one time, each of another partition.
-const CONCURRENT_MAX: usize = 8;
+/// Requests under way at one time, each of another partition, or of another key where that is the order.
+pub(super) const PARALLEL_DEFAULT: u32 = 8;
 /// Records of a batch: what a stop or a crash interrupts is sent again.
 const BATCH_RECORDS_MAX: usize = 1000;
 /// Bytes of an answer that are read, and thrown away, to keep the connection.
@@ -33,8 +35,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A partition.
 type Place<'a> = (&'a str, i32);
-/// Records of one partition that go together.
-type Group<'a, 'b> = Vec<&'a Entry<'b>>;
+type OwnPlace = (String, i32);
+/// The records of a batch by partition.
+type Places<'a, 'b> = BTreeMap<Place<'a>, Group<'a, 'b>>;
 
 pub(super) struct Webhook {
     url: Url,
@@ -47,8 +50,15 @@ pub(super) struct Webhook {
     site: Site,
     /// What the receiver has acknowledged; a webhook does not remember it for us.
     sent: Positions,
-    /// The last offset of a request whose fate is not known: it is repeated as it was.
-    unsure: HashMap<(String, i32), i64>,
+    /// What was acknowledged behind something that was not: never more than a batch.
+    done: HashMap<OwnPlace, BTreeSet<i64>>,
+    /// The requests that may have been sent.
+    plans: HashMap<OwnPlace, Plan>,
+    /// Keys have an order, not partitions.
+    by_key: bool,
+    parallel: u32,
+    /// Whether what the registry remembers is read.
+    recalled: bool,
 }
 
 fn reference(config: &Map<String, Value>, name: &str) -> Option<Reference> {
@@ -86,7 +96,13 @@ impl Webhook {
             authorization: reference(config, "authorization"),
             site,
             sent: Positions::default(),
-            unsure: HashMap::new(),
+            done: HashMap::new(),
+            plans: HashMap::new(),
+            by_key: text("ordering") == "key",
+            parallel: number("parallel")
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(PARALLEL_DEFAULT),
+            recalled: false,
         })
     }
 
@@ -95,50 +111,83 @@ impl Webhook {
         read.map_err(|fault| SinkError::environment(format!("a secret {fault}")))
     }
 
-    /// Cuts the records of one partition into requests.
-    fn cut<'a, 'b>(&self, place: Place<'_>, entries: Group<'a, 'b>) -> Vec<Group<'a, 'b>> {
-        let most = if self.single { 1 } else { self.records_max };
-        let unsure = self.unsure.get(&(place.0.to_owned(), place.1)).copied();
-        let mut groups: Vec<Group<'a, 'b>> = Vec::new();
-        let mut bytes = 0;
-        for entry in entries {
-            let size = entry.bytes();
-            let fits = groups
-                .last()
-                .and_then(|group| group.last())
-                .is_some_and(|last| {
-                    let repeats = unsure.is_some_and(|end| last.offset <= end);
-                    let ends = unsure
-                        .is_some_and(|end| last.offset == end || (repeats && entry.offset > end));
-                    !ends && (repeats || bytes + size <= REQUEST_BYTES_MAX)
-                });
-            match groups.last_mut() {
-                Some(group) if fits && group.len() < most => {
-                    group.push(entry);
-                    bytes += size;
-                }
-                _ => {
-                    groups.push(vec![entry]);
-                    bytes = size;
-                }
-            }
+    /// Lanes of a partition: requests of one lane go in turn. Single records need no lane to be filled,
+    /// so every key has its own there.
+    const fn lanes(&self) -> u32 {
+        match (self.by_key, self.single) {
+            (false, _) => 1,
+            (true, false) => self.parallel,
+            (true, true) => u32::MAX,
         }
-        groups
     }
 
-    /// Sends the requests of one partition in turn; answers how far they came.
-    async fn send(&self, groups: Vec<Group<'_, '_>>, credentials: &Credentials) -> Sent {
+    const fn limits(&self) -> Limits {
+        Limits {
+            records: if self.single { 1 } else { self.records_max },
+            bytes: REQUEST_BYTES_MAX,
+        }
+    }
+
+    /// Cuts what is not acknowledged into requests, by lane.
+    fn requests<'a, 'b>(&mut self, places: &Places<'a, 'b>) -> Vec<(u32, Vec<Group<'a, 'b>>)> {
+        let (lanes, limits) = (self.lanes(), self.limits());
+        let mut requests = Vec::new();
+        for ((topic, partition), entries) in places {
+            let place = ((*topic).to_owned(), *partition);
+            let done = self.done.get(&place);
+            let todo = entries
+                .iter()
+                .filter(|entry| done.is_none_or(|done| !done.contains(&entry.offset)));
+            let plan = self.plans.entry(place).or_insert(Plan::of(lanes));
+            if let Some(first) = entries.first() {
+                plan.pass(first.offset);
+            }
+            for (lane, group) in by_lane(lanes, todo.copied().collect()) {
+                requests.push((lane, plan.cut(lane, group, limits)));
+            }
+        }
+        requests
+    }
+
+    /// Remembers which requests are about to leave. A single record is its own key, so there is nothing
+    /// to remember.
+    fn remember(&mut self, places: &Places<'_, '_>) -> Result<(), SinkError> {
+        let mut rows = Vec::new();
+        for ((topic, partition), entries) in places {
+            let place = ((*topic).to_owned(), *partition);
+            let Some((plan, first)) = self.plans.get(&place).zip(entries.first()) else {
+                continue;
+            };
+            if self.single || !plan.is_new() {
+                continue;
+            }
+            let next = self.sent.get(topic, *partition).unwrap_or(first.offset);
+            let body = serde_json::to_string(plan)
+                .map_err(|error| SinkError::environment(format!("a plan as JSON: {error}")))?;
+            let id = self.site.topic_id(topic);
+            rows.push(((place.0, place.1, id, next), body));
+        }
+        if !rows.is_empty() {
+            let processor = &self.site.processor_id;
+            self.site.sinks.plan(processor, rows)?;
+            failpoint::pass("webhook.planned")?;
+        }
+        self.plans.values_mut().for_each(Plan::settle);
+        Ok(())
+    }
+
+    /// Sends the requests of one lane in turn; answers how far they came.
+    async fn send(&self, lane: u32, groups: Vec<Group<'_, '_>>, credentials: &Credentials) -> Sent {
         let mut sent = Sent::default();
         for group in groups {
-            let Some((first, last)) = group.first().zip(group.last()) else {
+            let Some(first) = group.first() else {
                 continue;
             };
             sent.place = Some((first.topic.to_owned(), first.partition));
-            match self.post(&group, credentials).await {
-                Ok(()) => sent.next = Some(last.offset + 1),
+            match self.post(lane, &group, credentials).await {
+                Ok(()) => sent.acked.extend(group.iter().map(|entry| entry.offset)),
                 Err(error) => {
                     let known = error.class == FailureClass::Poison;
-                    sent.unsure = (!known).then_some(last.offset);
                     sent.error = Some(if group.len() == 1 && known {
                         error.of(first)
                     } else {
@@ -151,8 +200,35 @@ impl Webhook {
         sent
     }
 
+    /// Takes down what was acknowledged: behind the first gap it is only remembered here.
+    fn note(&mut self, places: &Places<'_, '_>, outcomes: Vec<Sent>) -> Vec<SinkError> {
+        let mut errors = Vec::new();
+        for outcome in outcomes {
+            if let Some(place) = outcome.place {
+                self.done.entry(place).or_default().extend(outcome.acked);
+            }
+            errors.extend(outcome.error);
+        }
+        for ((topic, partition), entries) in places {
+            let place = ((*topic).to_owned(), *partition);
+            let done = self.done.remove(&place).unwrap_or_default();
+            let gap = entries.iter().find(|entry| !done.contains(&entry.offset));
+            let end = entries.last().map(|entry| entry.offset + 1);
+            let Some(next) = gap.map(|entry| entry.offset).or(end) else {
+                continue;
+            };
+            self.sent.advance(topic, *partition, next);
+            let ahead: BTreeSet<i64> = done.into_iter().filter(|at| *at >= next).collect();
+            if !ahead.is_empty() {
+                self.done.insert(place, ahead);
+            }
+        }
+        errors
+    }
+
     async fn post(
         &self,
+        lane: u32,
         group: &Group<'_, '_>,
         credentials: &Credentials,
     ) -> Result<(), SinkError> {
@@ -179,7 +255,12 @@ impl Webhook {
         }
         request = request.header("Content-Type", "application/json").header(
             "Idempotency-Key",
-            key(&site.consumer_id, site.topic_id(first.topic), group),
+            key(
+                &site.consumer_id,
+                site.topic_id(first.topic),
+                (lane, self.lanes()),
+                group,
+            ),
         );
         if !credentials.secrets.is_empty() {
             let seconds = sluice_service::now().as_millis() / 1000;
@@ -205,12 +286,11 @@ struct Credentials {
     authorization: Option<Secret>,
 }
 
-/// How far the requests of a partition came.
+/// How far the requests of a lane came.
 #[derive(Default)]
 struct Sent {
-    place: Option<(String, i32)>,
-    next: Option<i64>,
-    unsure: Option<i64>,
+    place: Option<OwnPlace>,
+    acked: Vec<i64>,
     error: Option<SinkError>,
 }
 
@@ -263,6 +343,17 @@ impl Processor for Webhook {
     }
 
     fn open(&mut self) -> Result<Positions, SinkError> {
+        if !self.recalled {
+            let lanes = self.lanes();
+            let site = &self.site;
+            let plans = site.sinks.plans(&site.processor_id, &site.topic_ids)?;
+            for ((topic, partition, next), body) in plans {
+                self.sent.advance(&topic, partition, next);
+                let plan = Plan::read(&body, lanes);
+                self.plans.insert((topic, partition), plan);
+            }
+            self.recalled = true;
+        }
         Ok(self.sent.clone())
     }
 
@@ -277,43 +368,39 @@ impl Processor for Webhook {
             secrets: secrets?,
             authorization,
         };
-        let mut places: BTreeMap<Place<'_>, Group<'_, '_>> = BTreeMap::new();
+        let mut places: Places<'_, '_> = BTreeMap::new();
         for entry in batch {
             places
                 .entry((entry.topic, entry.partition))
                 .or_default()
                 .push(entry);
         }
+        let requests = self.requests(&places);
+        self.remember(&places)?;
         let this = &*self;
-        let requests = places.into_iter().map(|(place, entries)| {
-            let groups = this.cut(place, entries);
-            this.send(groups, &credentials)
-        });
+        let requests = requests
+            .into_iter()
+            .map(|(lane, groups)| this.send(lane, groups, &credentials));
         let all = stream::iter(requests)
-            .buffer_unordered(CONCURRENT_MAX)
+            .buffer_unordered(self.parallel as usize)
             .collect();
         let outcomes: Vec<Sent> = self.site.runtime.block_on(all);
-        let mut errors = Vec::new();
-        for outcome in outcomes {
-            let Some((topic, partition)) = outcome.place else {
-                continue;
-            };
-            if let Some(next) = outcome.next {
-                self.sent.advance(&topic, partition, next);
-            }
-            match outcome.unsure {
-                Some(last) => self.unsure.insert((topic, partition), last),
-                None => self.unsure.remove(&(topic, partition)),
-            };
-            errors.extend(outcome.error);
-        }
+        failpoint::pass("webhook.sent")?;
+        let errors = self.note(&places, outcomes);
         worst(errors).map_or(Ok(()), Err)
     }
 
     fn rewind(&mut self, targets: &[(String, i32, i64)]) -> Result<(), SinkError> {
+        let site = &self.site;
+        let rows = targets.iter().map(|(topic, partition, next)| {
+            (topic.clone(), *partition, site.topic_id(topic), *next)
+        });
+        site.sinks.rewind(&site.processor_id, rows.collect())?;
         for (topic, partition, next) in targets {
+            let place = (topic.clone(), *partition);
             self.sent.set(topic, *partition, *next);
-            self.unsure.remove(&(topic.clone(), *partition));
+            self.done.remove(&place);
+            self.plans.remove(&place);
         }
         Ok(())
     }
