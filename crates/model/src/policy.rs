@@ -5,6 +5,7 @@ mod budget;
 mod configs;
 mod environment;
 mod naming;
+mod trial;
 
 pub use approvals::{ApprovalRule, Approvals, OWNER_TEAM};
 pub use budget::{
@@ -14,6 +15,7 @@ pub use budget::{
 pub use configs::{ConfigBound, config_faults, known_configs};
 pub use environment::Environment;
 pub use naming::NamePart;
+pub use trial::{Broken, Otherwise, Trial};
 
 use crate::body::escape;
 use crate::name::TopicName;

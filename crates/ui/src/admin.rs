@@ -5,6 +5,7 @@ mod activity;
 mod drift;
 mod notices;
 mod overview;
+mod policy;
 mod requests;
 mod review;
 mod topic;
@@ -15,6 +16,7 @@ pub use activity::{Audit, AuditWanted, Subscriptions, audit, producers, subscrip
 pub use drift::drift;
 pub use notices::{Notices, WebhookLine, notices};
 pub use overview::{Deletions, Overview, overview};
+pub use policy::{PolicyForm, PolicyPage, policy};
 pub use requests::{Inbox, Tab, inbox, request};
 pub use review::Surroundings;
 pub use topic::{TopicPage, topic};

@@ -64,6 +64,11 @@ impl Service {
                     word: "Drift",
                 },
                 NavItem {
+                    href: "/ui/policy",
+                    icon: "check",
+                    word: "Policy",
+                },
+                NavItem {
                     href: "/ui/access",
                     icon: "user",
                     word: "Access",
@@ -181,6 +186,7 @@ pub fn notice(did: &str) -> Option<&'static str> {
         "resume" => "The consumer goes on.",
         "restart" => "The consumer starts again.",
         "remove" => "The consumer is deleted.",
+        "policy" => "The version counts from now on.",
         "user" => "The user is saved.",
         "team" => "The team is saved.",
         "revoke" => "The token is revoked; it is refused from now on.",

@@ -1,7 +1,7 @@
 //! Writing a new version of the policy.
 
 use super::approval::{as_asked, as_new_topic};
-use super::{Context, check_version, record};
+use super::{About, Context, check_version, record_about};
 use crate::error::Outcome;
 use crate::store::{budgets, policies};
 use rusqlite::Connection;
@@ -22,19 +22,19 @@ pub fn write(
     context: &Context,
     if_match: Option<i64>,
     policy: &Policy,
+    reason: Option<&str>,
 ) -> Outcome<i64> {
     let current = policies::newest(connection)?;
     let version = current.as_ref().map_or(0, |(version, _)| *version);
     check_version(if_match, version)?;
     let before = current.map_or_else(|| Policy::clone(&context.policy), |(_, policy)| policy);
     let version = policies::append(connection, policy, &context.actor.account, context.now)?;
-    record(
-        connection,
-        context,
-        "policy_written",
-        Some(&before),
-        Some(policy),
-    )?;
+    let about = About {
+        reason,
+        ..About::default()
+    };
+    let (action, before, after) = ("policy_written", Some(&before), Some(policy));
+    record_about(connection, context, action, before, after, about)?;
     Ok(version)
 }
 

@@ -10,13 +10,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
-use sluice_model::access::Role;
+use sluice_model::access::{Actor, Role};
 use sluice_model::body::Body;
 use sluice_model::page::Page;
-use sluice_model::policy::{Approvals, BudgetUse, Policy, Verdict, check, judge};
-use sluice_model::problem::{Code, FieldError, Problem};
-use sluice_model::request::{Request, RequestStatus};
-use sluice_model::topic::{NewTopic, Topic};
+use sluice_model::policy::{Approvals, Broken, Otherwise, Policy, Trial, Verdict, check, judge};
+use sluice_model::problem::{Code, Problem};
+use sluice_model::request::Request;
+use sluice_model::topic::{NewTopic, REASON_CHARS_MAX, Topic};
 use sluice_service::http::body::JsonBytes;
 use sluice_service::http::problem::Failure;
 use std::sync::Arc;
@@ -57,7 +57,8 @@ pub async fn get(state: web::Data<State>, caller: Caller) -> Result<HttpResponse
     Ok(versioned(&Versioned::from(rules), version))
 }
 
-/// Writes a new version of the policy; it counts from the answer on.
+/// Writes a new version of the policy; it counts from the answer on. A member `reason` beside the rules goes to
+/// the audit.
 ///
 /// # Errors
 /// 400, 401, 403, 412, 413, 415, 422 with every fault.
@@ -72,18 +73,49 @@ pub async fn put(
 ) -> Result<HttpResponse, Failure> {
     let actor = caller.may(Role::Admin)?;
     let mut document: Value = serde_json::from_slice(&body.0).map_err(malformed)?;
-    if let Some(members) = document.as_object_mut() {
-        // What GET answered may be sent back with changes.
-        members.remove("version");
+    let reason = beside(&mut document)?;
+    let policy = policy_of(document, "")?;
+    let if_match = command::if_match(&request)?;
+    let rules = activate(&state, actor, if_match, policy, reason).await?;
+    let version = rules.version;
+    Ok(versioned(&Versioned::from(rules), version))
+}
+
+/// Takes what is no rule out of a document: the version that GET answered, and why it is written.
+fn beside(document: &mut Value) -> Result<Option<String>, Problem> {
+    let Some(members) = document.as_object_mut() else {
+        return Ok(None);
+    };
+    members.remove("version");
+    match members.remove("reason") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(reason)) if reason.chars().count() <= REASON_CHARS_MAX => {
+            Ok(Some(reason).filter(|reason| !reason.trim().is_empty()))
+        }
+        Some(_) => {
+            let message = format!("is a text of at most {REASON_CHARS_MAX} characters");
+            Err(Problem::invalid("/reason", message))
+        }
     }
-    let policy = Arc::new(policy_of(document, "")?);
-    let (if_match, context) = (command::if_match(&request)?, state.context(actor));
-    let new = Arc::clone(&policy);
-    let work = move |connection: &Connection| app::write(connection, &context, if_match, &new);
+}
+
+/// Lets a version of the policy count from now on.
+pub(super) async fn activate(
+    state: &State,
+    actor: Actor,
+    if_match: Option<i64>,
+    policy: Policy,
+    reason: Option<String>,
+) -> Result<Rules, Failure> {
+    let policy = Arc::new(policy);
+    let (context, new) = (state.context(actor), Arc::clone(&policy));
+    let work = move |connection: &Connection| {
+        app::write(connection, &context, if_match, &new, reason.as_deref())
+    };
     let version = state.database.write(work).await?;
     let rules = Rules { version, policy };
     state.set_rules(rules.clone());
-    Ok(versioned(&Versioned::from(rules), version))
+    Ok(rules)
 }
 
 fn malformed(error: serde_json::Error) -> Problem {
@@ -91,7 +123,8 @@ fn malformed(error: serde_json::Error) -> Problem {
     Problem::new(Code::MalformedJson, detail)
 }
 
-fn policy_of(document: Value, pointer: &str) -> Result<Policy, Problem> {
+/// The policy that a document is, or every fault of it.
+pub(super) fn policy_of(document: Value, pointer: &str) -> Result<Policy, Problem> {
     let policy: Policy = serde_json::from_value(document)
         .map_err(|error| Problem::invalid(pointer, error.to_string()))?;
     let mut faults = check(&policy);
@@ -102,50 +135,6 @@ fn policy_of(document: Value, pointer: &str) -> Result<Policy, Problem> {
         return Ok(policy);
     }
     Err(Problem::from_errors(Code::Invalid, faults))
-}
-
-/// What a policy would say.
-#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
-pub struct Trial {
-    /// `refuse`, `auto`, `one` or `two`: what becomes of the topic that was asked about.
-    verdict: Option<String>,
-    /// Why it is refused.
-    findings: Vec<FieldError>,
-    /// What the topic that was asked about would use of the budget of its owner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    budget: Option<BudgetUse>,
-    /// Topics that exist and could not be asked for any more.
-    broken: Vec<Broken>,
-    /// Past requests, the newest first, about which the policy would say something else.
-    requests: Vec<Otherwise>,
-    /// Owners whose topics and waiting requests take more than their budget.
-    over_budget: Vec<BudgetUse>,
-}
-
-/// A past request about which a policy would say something else.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Otherwise {
-    /// Which request.
-    request_id: i64,
-    /// Which topic.
-    topic_name: String,
-    /// What became of it.
-    status: RequestStatus,
-    /// Who had to approve: `auto`, `one`, `two` or `two_teams`.
-    was: String,
-    /// The same under the policy that is tried, or `refuse`.
-    would_be: String,
-    /// The rules that it breaks.
-    findings: Vec<FieldError>,
-}
-
-/// A topic that exists and breaks a policy.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Broken {
-    /// Which topic.
-    topic_name: String,
-    /// The rules that it breaks.
-    findings: Vec<FieldError>,
 }
 
 /// Judges without writing: `{topic}` is judged by the policy that counts, or by `{policy}` if that is there
@@ -168,10 +157,27 @@ pub async fn try_out(
         body.invalid("topic", "or policy is needed: what shall be judged?");
     }
     body.finish()?;
+    let document = document.map(|document| policy_of(Value::Object(document), "/policy"));
+    let (counts, document) = (state.rules().policy, document.transpose()?);
+    let asked = asked.map(|asked| {
+        let policy = document.as_ref().unwrap_or(&counts);
+        topics::new_topic(Body::of(asked, "/topic"), policy)
+    });
+    let trial = judge_all(&state, document, asked.transpose()?).await?;
+    Ok(HttpResponse::Ok().json(trial))
+}
+
+/// What a new version of the policy would say to everything that there is, and what it, or else the one that
+/// counts, would say to a topic.
+pub(super) async fn judge_all(
+    state: &State,
+    new: Option<Policy>,
+    asked: Option<NewTopic>,
+) -> Result<Trial, Failure> {
     let mut trial = Trial::default();
-    let policy = match document {
-        Some(document) => {
-            let policy = Arc::new(policy_of(Value::Object(document), "/policy")?);
+    let policy = match new {
+        Some(new) => {
+            let policy = Arc::new(new);
             let tried = Arc::clone(&policy);
             let read = move |c: &Connection| against_all(c, &tried);
             trial = state.database.read(read).await?;
@@ -179,25 +185,23 @@ pub async fn try_out(
         }
         None => state.rules().policy,
     };
-    if let Some(asked) = asked {
-        let asked = topics::new_topic(Body::of(asked, "/topic"), &policy)?;
-        let (verdict, mut findings) = match judge(&policy, &asked) {
-            Verdict::Refuse(faults) => ("refuse", faults),
-            Verdict::Accept { approvals, .. } => (approvals.as_str(), Vec::new()),
-        };
-        trial.verdict = Some(verdict.to_owned());
-        if findings.is_empty() {
-            let read = move |c: &Connection| app::budget_of_new(c, &policy, &asked);
-            let (budget, faults) = state.database.read(read).await?;
-            trial.budget = budget;
-            findings = faults;
-            if !findings.is_empty() {
-                trial.verdict = Some("refuse".to_owned());
-            }
+    let Some(asked) = asked else {
+        return Ok(trial);
+    };
+    let (verdict, mut findings) = match judge(&policy, &asked) {
+        Verdict::Refuse(faults) => ("refuse", faults),
+        Verdict::Accept { approvals, .. } => (approvals.as_str(), Vec::new()),
+    };
+    trial.verdict = Some(verdict.to_owned());
+    if findings.is_empty() {
+        let read = move |c: &Connection| app::budget_of_new(c, &policy, &asked);
+        (trial.budget, findings) = state.database.read(read).await?;
+        if !findings.is_empty() {
+            trial.verdict = Some("refuse".to_owned());
         }
-        trial.findings = findings;
     }
-    Ok(HttpResponse::Ok().json(trial))
+    trial.findings = findings;
+    Ok(trial)
 }
 
 /// Judges every topic that exists, the newest requests, and what owners have.

@@ -7,6 +7,7 @@ mod forms;
 mod frame;
 mod pages;
 mod petitions;
+mod policy;
 mod sign_in;
 
 use actix_web::middleware::from_fn;
@@ -64,6 +65,12 @@ pub fn configure(config: &mut web::ServiceConfig) {
                     "/requests/{id}/{verb}",
                     web::post().to(forms::decide_request),
                 )
+                .service(
+                    page("/policy")
+                        .route(web::get().to(policy::page))
+                        .route(web::post().to(policy::write)),
+                )
+                .route("/policy/try", web::post().to(policy::try_out))
                 .service(
                     page("/subscriptions")
                         .route(web::get().to(pages::subscriptions))

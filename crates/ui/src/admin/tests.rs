@@ -6,7 +6,7 @@ use crate::tests::{assert_page, nasty};
 use sluice_model::access::{Actor, Role};
 use sluice_model::audit::{AuditRow, Source};
 use sluice_model::lifecycle::{STATES, State};
-use sluice_model::policy::{Policy, Range};
+use sluice_model::policy::{Broken, Otherwise, Policy, Range, Trial};
 use sluice_model::problem::{Code, Problem, field};
 use sluice_model::producer::{Heartbeat, HeldTopic};
 use sluice_model::request::{Asked, Kind, Request, RequestStatus};
@@ -382,6 +382,58 @@ fn who_asked_is_told_that_somebody_else_decides() {
         assert_page(&inbox(&viewer, &data(&[], tab)));
     }
     assert_page(&inbox(&viewer, &data(&other, Tab::Decided)));
+}
+
+#[test]
+fn the_policy_shows_what_counts_and_what_a_version_would_say() {
+    let finding = field("/name", nasty());
+    let trial = Trial {
+        verdict: Some("refuse".to_owned()),
+        findings: vec![finding.clone()],
+        broken: vec![Broken {
+            topic_name: nasty().to_owned(),
+            findings: vec![finding.clone()],
+        }],
+        requests: vec![Otherwise {
+            request_id: 4,
+            topic_name: nasty().to_owned(),
+            status: RequestStatus::Approved,
+            was: "one".to_owned(),
+            would_be: "refuse".to_owned(),
+            findings: vec![finding],
+        }],
+        ..Trial::default()
+    };
+    let stale = Problem::new(Code::StaleVersion, nasty());
+    let rules = sample_policy();
+    let typed = PolicyForm {
+        document: nasty().to_owned(),
+        topic: TopicForm {
+            name: nasty().to_owned(),
+            ..TopicForm::default()
+        },
+        ..PolicyForm::default()
+    };
+    let untouched = PolicyForm::new(&rules, 3);
+    let page = |role, form, trial, problem| {
+        let data = PolicyPage {
+            policy: &rules,
+            version: 3,
+            form,
+            trial,
+            problem,
+        };
+        let page = policy(&viewer(&[role]), &data);
+        assert_page(&page);
+        page
+    };
+    let shown = page(Role::Viewer, &untouched, None, None);
+    assert!(!shown.contains("formaction") && shown.contains("Version 3 counts"));
+    let tried = page(Role::Admin, &typed, Some(&trial), None);
+    assert!(tried.contains("refused") && tried.contains("formaction=\"/ui/policy\""));
+    let late = page(Role::Admin, &typed, None, Some(&stale));
+    assert!(late.contains("The version that counts now"));
+    assert!(page(Role::Admin, &typed, Some(&Trial::default()), None).contains("treated the same"));
 }
 
 #[test]
