@@ -32,58 +32,7 @@ impl Service {
 
     const fn nav(self) -> &'static [NavItem] {
         match self {
-            Self::Admin => &[
-                NavItem {
-                    href: "/ui/",
-                    icon: "home",
-                    word: "Overview",
-                },
-                NavItem {
-                    href: "/ui/requests",
-                    icon: "inbox",
-                    word: "Requests",
-                },
-                NavItem {
-                    href: "/ui/topics",
-                    icon: "list",
-                    word: "Topics",
-                },
-                NavItem {
-                    href: "/ui/subscriptions",
-                    icon: "link",
-                    word: "Subscriptions",
-                },
-                NavItem {
-                    href: "/ui/producers",
-                    icon: "send",
-                    word: "Producers",
-                },
-                NavItem {
-                    href: "/ui/drift",
-                    icon: "alert",
-                    word: "Drift",
-                },
-                NavItem {
-                    href: "/ui/policy",
-                    icon: "check",
-                    word: "Policy",
-                },
-                NavItem {
-                    href: "/ui/access",
-                    icon: "user",
-                    word: "Access",
-                },
-                NavItem {
-                    href: "/ui/audit",
-                    icon: "book",
-                    word: "Audit",
-                },
-                NavItem {
-                    href: "/ui/notices",
-                    icon: "bell",
-                    word: "Notices",
-                },
-            ],
+            Self::Admin => ADMIN_NAV,
             Self::Consumer => &[
                 NavItem {
                     href: "/ui/",
@@ -104,6 +53,60 @@ impl Service {
         }
     }
 }
+
+/// Where the console of governance leads.
+const ADMIN_NAV: &[NavItem] = &[
+    NavItem {
+        href: "/ui/",
+        icon: "home",
+        word: "Overview",
+    },
+    NavItem {
+        href: "/ui/requests",
+        icon: "inbox",
+        word: "Requests",
+    },
+    NavItem {
+        href: "/ui/topics",
+        icon: "list",
+        word: "Topics",
+    },
+    NavItem {
+        href: "/ui/subscriptions",
+        icon: "link",
+        word: "Subscriptions",
+    },
+    NavItem {
+        href: "/ui/producers",
+        icon: "send",
+        word: "Producers",
+    },
+    NavItem {
+        href: "/ui/drift",
+        icon: "alert",
+        word: "Drift",
+    },
+    NavItem {
+        href: "/ui/policy",
+        icon: "check",
+        word: "Policy",
+    },
+    NavItem {
+        href: "/ui/access",
+        icon: "user",
+        word: "Access",
+    },
+    NavItem {
+        href: "/ui/audit",
+        icon: "book",
+        word: "Audit",
+    },
+    NavItem {
+        href: "/ui/notices",
+        icon: "bell",
+        word: "Notices",
+    },
+];
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NavItem {
