@@ -23,6 +23,8 @@ const WRITE_QUEUE_MAX: usize = 1024;
 const GROUP_MAX: usize = 128;
 /// Reading connections.
 const READERS: u32 = 4;
+/// Prepared statements that each connection keeps.
+const STATEMENTS_KEPT: usize = 64;
 /// How long a statement waits for a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -187,6 +189,7 @@ impl Database {
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -39,12 +39,16 @@ pub async fn run(state: State, kafka: Kafka) {
     let mut broker_check: Option<Instant> = None;
     let mut detailed = Detailed::default();
     let mut forgotten: Option<Instant> = None;
+    let mut extent = Extent::All;
+    // When the next pass over all topics is due.
+    let mut due = Instant::now();
     loop {
         if forgotten.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             forget_changes(&state).await;
             forgotten = Some(Instant::now());
         }
-        let outcome = pass(&state, &kafka, started, &mut detailed).await;
+        let outcome = pass(&state, &kafka, started, extent, &mut detailed).await;
+        let failed = outcome.is_err();
         let pause = match outcome {
             Ok(next) => {
                 state.health.ok("kafka");
@@ -59,12 +63,33 @@ pub async fn run(state: State, kafka: Kafka) {
                 RETRY
             }
         };
+        due = match extent {
+            Extent::All => Instant::now() + pause,
+            // What a decision changes is compared as a whole soon after it.
+            Extent::Open => due.min(Instant::now() + pause),
+        };
         tokio::select! {
             () = state.nudge.notified() => tokio::time::sleep(BREATH).await,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             () = state.shutdown.wait() => return,
         }
+        // A pass over the rest may find nothing to ask Kafka for, which would say nothing of its health.
+        extent = if failed || due <= Instant::now() {
+            Extent::All
+        } else {
+            Extent::Open
+        };
     }
+}
+
+/// The topics of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All that are looked after.
+    All,
+    /// Those with something to do, after a nudge: beside thousands of settled ones a decision is carried out as
+    /// fast as beside none.
+    Open,
 }
 
 /// One pass; answers how long the next one may wait.
@@ -72,6 +97,7 @@ async fn pass(
     state: &State,
     kafka: &Kafka,
     started: Timestamp,
+    extent: Extent,
     detailed: &mut Detailed,
 ) -> Result<Duration, ClusterError> {
     let begun = Instant::now();
@@ -80,11 +106,16 @@ async fn pass(
         topics,
         fences,
         deletions,
-    }) = observe(state).await
+    }) = observe(state, extent).await
     else {
         return Ok(RETRY);
     };
-    let cluster = kafka.look(None).await?;
+    let only = match (extent, topics.as_slice()) {
+        (Extent::Open, []) => return Ok(RETRY),
+        (Extent::Open, [one]) => Some(one.topic_name.clone()),
+        _ => None,
+    };
+    let cluster = kafka.look(only).await?;
     failpoint::pass("pass.observed");
     let producers = state.producers.all();
     let fresh = i64::try_from(state.settings.producers.fresh.as_millis()).unwrap_or(i64::MAX);
@@ -104,6 +135,10 @@ async fn pass(
     usage::gather(state, kafka, &topics, fenced).await?;
     usage::watch_fences(state, kafka, &topics, &mut detailed.fences).await?;
     let interval = state.settings.reconcile.interval;
+    if extent == Extent::Open {
+        record_pass("open", begun);
+        return Ok(next_due(&topics, interval.min(RETRY)));
+    }
     let whole = !busy && detailed.due(interval);
     if whole {
         detailed.refresh(state, kafka, &topics, &cluster).await?;
@@ -115,13 +150,17 @@ async fn pass(
         (false, true) => "whole",
         (false, false) => "quick",
     };
-    metrics::histogram!("admin_api_reconcile_pass_seconds", "kind" => kind)
-        .record(begun.elapsed().as_secs_f64());
+    record_pass(kind, begun);
     Ok(if busy {
         interval.min(RETRY)
     } else {
         next_due(&topics, interval)
     })
+}
+
+fn record_pass(kind: &'static str, begun: Instant) {
+    metrics::histogram!("admin_api_reconcile_pass_seconds", "kind" => kind)
+        .record(begun.elapsed().as_secs_f64());
 }
 
 /// The details of the last look, and what it cost.
@@ -196,10 +235,13 @@ struct Observed {
     deletions: bool,
 }
 
-async fn observe(state: &State) -> Option<Observed> {
+async fn observe(state: &State, extent: Extent) -> Option<Observed> {
     let context = state.system();
     let read = move |connection: &Connection| -> Outcome<_> {
-        let topics = store::topics::provisioned(connection)?;
+        let topics = match extent {
+            Extent::All => store::topics::provisioned(connection)?,
+            Extent::Open => store::topics::unsettled(connection)?,
+        };
         let mut fences = BTreeMap::new();
         for topic in topics
             .iter()

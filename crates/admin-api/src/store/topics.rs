@@ -13,34 +13,35 @@ const COLUMNS: &str = "topic_id, topic_name, status, partitions, replication_fac
     requested_by, owner, description, on_stop, created_at, approved_at, activated_at, deactivated_at, ended_at, \
     reason, purge_after, purge_started_at, change_request_id, kafka_id, never_delete, version, attempts, next_attempt_at, last_problem";
 
+/// By place, not by name: a page has hundreds of rows, a pass of the reconciler all of them.
 fn topic(row: &Row<'_>) -> rusqlite::Result<Topic> {
     Ok(Topic {
-        topic_id: row.get("topic_id")?,
-        topic_name: row.get("topic_name")?,
-        status: row.get::<_, Word<State>>("status")?.0,
-        partitions: row.get("partitions")?,
-        replication_factor: row.get("replication_factor")?,
-        configs: row.get::<_, Json<_>>("configs")?.0,
-        created_by: row.get("created_by")?,
-        requested_by: row.get("requested_by")?,
-        owner: row.get("owner")?,
-        description: row.get("description")?,
-        on_stop: row.get::<_, Word<_>>("on_stop")?.0,
-        created_at: row.get::<_, Millis>("created_at")?.0,
-        approved_at: instant(row.get("approved_at")?),
-        activated_at: instant(row.get("activated_at")?),
-        deactivated_at: instant(row.get("deactivated_at")?),
-        ended_at: instant(row.get("ended_at")?),
-        reason: row.get("reason")?,
-        purge_after: instant(row.get("purge_after")?),
-        purge_started_at: instant(row.get("purge_started_at")?),
-        change_request_id: row.get("change_request_id")?,
-        kafka_id: row.get("kafka_id")?,
-        never_delete: row.get("never_delete")?,
-        version: row.get("version")?,
-        attempts: row.get("attempts")?,
-        next_attempt_at: instant(row.get("next_attempt_at")?),
-        last_problem: row.get("last_problem")?,
+        topic_id: row.get(0)?,
+        topic_name: row.get(1)?,
+        status: row.get::<_, Word<State>>(2)?.0,
+        partitions: row.get(3)?,
+        replication_factor: row.get(4)?,
+        configs: row.get::<_, Json<_>>(5)?.0,
+        created_by: row.get(6)?,
+        requested_by: row.get(7)?,
+        owner: row.get(8)?,
+        description: row.get(9)?,
+        on_stop: row.get::<_, Word<_>>(10)?.0,
+        created_at: row.get::<_, Millis>(11)?.0,
+        approved_at: instant(row.get(12)?),
+        activated_at: instant(row.get(13)?),
+        deactivated_at: instant(row.get(14)?),
+        ended_at: instant(row.get(15)?),
+        reason: row.get(16)?,
+        purge_after: instant(row.get(17)?),
+        purge_started_at: instant(row.get(18)?),
+        change_request_id: row.get(19)?,
+        kafka_id: row.get(20)?,
+        never_delete: row.get(21)?,
+        version: row.get(22)?,
+        attempts: row.get(23)?,
+        next_attempt_at: instant(row.get(24)?),
+        last_problem: row.get(25)?,
     })
 }
 
@@ -49,12 +50,13 @@ fn topic(row: &Row<'_>) -> rusqlite::Result<Topic> {
 /// # Errors
 /// When SQLite fails.
 pub fn insert(connection: &Connection, name: &TopicName, topic: &Topic) -> Outcome<i64> {
-    connection.execute(
+    connection.prepare_cached(
         "INSERT INTO topics (topic_name, collision_key, status, partitions, replication_factor, configs, created_by,
              requested_by, owner, description, on_stop, created_at, version)
          VALUES (:name, :key, :status, :partitions, :replication_factor, :configs, :created_by, :requested_by, :owner,
              :description, :on_stop, :created_at, :version)",
-        named_params! {
+    )?
+    .execute(named_params! {
             ":name": name.as_str(),
             ":key": name.collision_key(),
             ":status": topic.status.as_str(),
@@ -68,8 +70,7 @@ pub fn insert(connection: &Connection, name: &TopicName, topic: &Topic) -> Outco
             ":on_stop": topic.on_stop.as_str(),
             ":created_at": topic.created_at.as_millis(),
             ":version": topic.version,
-        },
-    )?;
+        })?;
     Ok(connection.last_insert_rowid())
 }
 
@@ -78,7 +79,7 @@ pub fn insert(connection: &Connection, name: &TopicName, topic: &Topic) -> Outco
 /// # Errors
 /// When SQLite fails.
 pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
-    connection.execute(
+    connection.prepare_cached(
         "UPDATE topics SET status = :status, partitions = :partitions,
              replication_factor = :replication_factor, configs = :configs,
              change_request_id = :change_request_id, approved_at = :approved_at, activated_at = :activated_at,
@@ -86,7 +87,8 @@ pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
              purge_started_at = :purge_started_at, never_delete = :never_delete, version = :version, attempts = :attempts,
              next_attempt_at = :next_attempt_at, last_problem = :last_problem
          WHERE topic_id = :topic_id",
-        named_params! {
+    )?
+    .execute(named_params! {
             ":status": topic.status.as_str(),
             ":partitions": topic.partitions,
             ":replication_factor": topic.replication_factor,
@@ -105,8 +107,7 @@ pub fn update_intent(connection: &Connection, topic: &Topic) -> Outcome<()> {
             ":next_attempt_at": millis(topic.next_attempt_at),
             ":last_problem": topic.last_problem,
             ":topic_id": topic.topic_id,
-        },
-    )?;
+        })?;
     Ok(())
 }
 
@@ -237,6 +238,19 @@ pub fn list(
 pub fn provisioned(connection: &Connection) -> Outcome<Vec<Topic>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM topics WHERE status IN ('approved', 'active', 'inactive') ORDER BY topic_id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_map([], topic)?.collect::<Result<_, _>>()?)
+}
+
+/// Those of them that the reconciler may have something to do for.
+///
+/// # Errors
+/// When SQLite fails.
+pub fn unsettled(connection: &Connection) -> Outcome<Vec<Topic>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM topics WHERE status IN ('approved', 'inactive')
+             OR (status = 'active' AND change_request_id IS NOT NULL) ORDER BY topic_id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement.query_map([], topic)?.collect::<Result<_, _>>()?)
